@@ -1,0 +1,107 @@
+//! Byte ranges that keep their source alive.
+//!
+//! A tensor's data, a vocabulary, a whole file: all are [`Bytes`], a counted reference to a mapped file, a
+//! static slice or an owned vector, and a range in it. Cloning and slicing copy nothing.
+
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+/// Where bytes really are.
+enum Source {
+    Map(Mmap),
+    Static(&'static [u8]),
+    Owned(Vec<u8>),
+}
+
+impl Source {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Source::Map(map) => map,
+            Source::Static(bytes) => bytes,
+            Source::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// A range of a mapped file, of static data or of a vector; cheap to clone, dereferences to `[u8]`.
+///
+/// Nothing is promised about the alignment of its first byte.
+#[derive(Clone)]
+pub struct Bytes {
+    source: Arc<Source>,
+    /// Always inside the source, whose length never changes.
+    range: Range<usize>,
+}
+
+impl Bytes {
+    /// All of a mapped file.
+    pub(crate) fn from_map(map: Mmap) -> Bytes {
+        Bytes::whole(Source::Map(map))
+    }
+
+    /// All of a static slice.
+    pub fn from_static(bytes: &'static [u8]) -> Bytes {
+        Bytes::whole(Source::Static(bytes))
+    }
+
+    /// All of a vector.
+    pub fn from_vec(bytes: Vec<u8>) -> Bytes {
+        Bytes::whole(Source::Owned(bytes))
+    }
+
+    fn whole(source: Source) -> Bytes {
+        let range = 0..source.as_slice().len();
+        Bytes { source: Arc::new(source), range }
+    }
+
+    /// A part of these bytes, or `None` where `range` is not inside them.
+    pub fn slice(&self, range: Range<usize>) -> Option<Bytes> {
+        self.get(range.clone())?;
+        let start = self.range.start.checked_add(range.start)?;
+        let end = self.range.start.checked_add(range.end)?;
+        Some(Bytes { source: Arc::clone(&self.source), range: start..end })
+    }
+
+    /// Whether the bytes are a mapped file's, paged in at first use and shared with other processes.
+    pub fn is_mapped(&self) -> bool {
+        matches!(*self.source, Source::Map(_))
+    }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.source.as_slice()[self.range.clone()]
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl PartialEq for Bytes {
+    /// Compares contents, not places.
+    fn eq(&self, other: &Bytes) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Bytes {}
+
+impl fmt::Debug for Bytes {
+    /// Says how many bytes and where they are: printing the contents would page in a model.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = match *self.source {
+            Source::Map(_) => "mapped",
+            Source::Static(_) => "static",
+            Source::Owned(_) => "owned",
+        };
+        write!(f, "Bytes({} bytes, {place}, at {})", self.range.len(), self.range.start)
+    }
+}

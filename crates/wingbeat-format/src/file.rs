@@ -1,0 +1,186 @@
+//! An opened model file of either format: found by its contents, checked, ready to hand out tensors.
+//!
+//! Maps the file, asks the format's module for its contents, and adds what both formats need: names that
+//! occur once, found quickly. Tensor data are not touched.
+
+use std::fmt;
+use std::path::Path;
+
+use crate::bytes::Bytes;
+use crate::error::FormatError;
+use crate::map::map_file;
+use crate::metadata::Metadata;
+use crate::tensor::Tensor;
+use crate::{gguf, safetensors};
+
+#[cfg(test)]
+mod tests;
+
+/// The formats that are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileFormat {
+    /// llama.cpp's format.
+    Gguf,
+    /// Hugging Face's format.
+    Safetensors,
+}
+
+impl FileFormat {
+    /// The name people know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            FileFormat::Gguf => "GGUF",
+            FileFormat::Safetensors => "safetensors",
+        }
+    }
+}
+
+/// What a format's reader finds in a file. Names may still occur twice.
+pub(crate) struct Contents {
+    pub(crate) version: u32,
+    pub(crate) metadata: Metadata,
+    pub(crate) tensors: Vec<Tensor>,
+}
+
+/// A model file: metadata and tensors, the latter's data still where they lie.
+pub struct ModelFile {
+    label: String,
+    format: FileFormat,
+    version: u32,
+    metadata: Metadata,
+    tensors: Vec<Tensor>,
+    /// Places in `tensors`, sorted by name.
+    by_name: Vec<usize>,
+    bytes: Bytes,
+}
+
+impl ModelFile {
+    /// Maps and checks the file at `path`; its format is found by its contents, not by its name.
+    ///
+    /// The map lasts as long as any tensor of it. Shortening or rewriting the file in place meanwhile is
+    /// undefined by the system (a read may kill the process); replacing it by renaming, as the writers here
+    /// do, is harmless.
+    pub fn open(path: impl AsRef<Path>) -> Result<ModelFile, FormatError> {
+        let path = path.as_ref();
+        let label = path.display().to_string();
+        let map = map_file(path, &label)?;
+        ModelFile::from_bytes(&label, Bytes::from_map(map))
+    }
+
+    /// Checks a file that is part of the program; `label` stands for its path in messages.
+    pub fn from_static(label: &str, bytes: &'static [u8]) -> Result<ModelFile, FormatError> {
+        ModelFile::from_bytes(label, Bytes::from_static(bytes))
+    }
+
+    /// Checks a file that has been read into memory; `label` stands for its path in messages.
+    pub fn from_vec(label: &str, bytes: Vec<u8>) -> Result<ModelFile, FormatError> {
+        ModelFile::from_bytes(label, Bytes::from_vec(bytes))
+    }
+
+    /// Checks a file that lies in `bytes`; `label` stands for its path in messages.
+    pub fn from_bytes(label: &str, bytes: Bytes) -> Result<ModelFile, FormatError> {
+        let format = detect(label, &bytes)?;
+        let Contents { version, metadata, tensors } = match format {
+            FileFormat::Gguf => gguf::read(label, &bytes)?,
+            FileFormat::Safetensors => safetensors::read(label, &bytes)?,
+        };
+        let by_name = sort_by_name(label, &tensors)?;
+        Ok(ModelFile { label: label.to_owned(), format, version, metadata, tensors, by_name, bytes })
+    }
+
+    /// The path as text, or what was given instead of one: for messages.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Which format the file has.
+    pub fn format(&self) -> FileFormat {
+        self.format
+    }
+
+    /// The version of the format: 2 or 3 for GGUF. Safetensors has no versions: 1.
+    pub fn format_version(&self) -> u32 {
+        self.version
+    }
+
+    /// What the file says about itself.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// All tensors, in the order of the file's header.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// The tensor of that name.
+    pub fn tensor(&self, name: &str) -> Option<&Tensor> {
+        let found = self.by_name.binary_search_by(|&i| self.tensors[i].name.as_str().cmp(name)).ok()?;
+        self.tensors.get(self.by_name[found])
+    }
+
+    /// Length of the whole file in bytes.
+    pub fn len_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// The whole file.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl fmt::Debug for ModelFile {
+    /// One line: metadata and tensor tables are long.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ModelFile { label, format, version, metadata, tensors, bytes, .. } = self;
+        let (n_keys, n_tensors, n_bytes) = (metadata.len(), tensors.len(), bytes.len());
+        write!(
+            f,
+            "{label}: {} v{version}, {n_tensors} tensors, {n_keys} keys, {n_bytes} bytes",
+            format.name()
+        )
+    }
+}
+
+/// Places in `tensors`, sorted by name, each of which may occur once.
+fn sort_by_name(label: &str, tensors: &[Tensor]) -> Result<Vec<usize>, FormatError> {
+    let mut by_name: Vec<usize> = (0..tensors.len()).collect();
+    by_name.sort_unstable_by(|&a, &b| tensors[a].name.cmp(&tensors[b].name));
+    match by_name.windows(2).find(|pair| tensors[pair[0]].name == tensors[pair[1]].name) {
+        Some(pair) => Err(FormatError::Duplicate {
+            file: label.to_owned(),
+            item: format!("tensor {:?}", tensors[pair[0]].name),
+        }),
+        None => Ok(by_name),
+    }
+}
+
+/// First bytes of files that people take for models, and what to tell them.
+const HINTS: [(&[u8], &str); 8] = [
+    (b"PK\x03\x04", ": it looks like a PyTorch checkpoint (.pth), which this version does not read"),
+    (b"\x80\x02", ": it looks like an old PyTorch checkpoint or a pickle, which this version does not read"),
+    (b"FUGG", ": it looks like a big-endian GGUF file"),
+    (b"lmgg", ": it looks like a GGML file from before GGUF, which this version does not read"),
+    (b"fmgg", ": it looks like a GGML file from before GGUF, which this version does not read"),
+    (b"tjgg", ": it looks like a GGML file from before GGUF, which this version does not read"),
+    (b"version https://git-lfs", ": it is a Git LFS pointer, the real file has not been fetched"),
+    (b"<", ": it looks like a web page saved in place of a model"),
+];
+
+fn detect(label: &str, bytes: &[u8]) -> Result<FileFormat, FormatError> {
+    if bytes.is_empty() {
+        return Err(FormatError::Empty { file: label.to_owned() });
+    }
+    if bytes.starts_with(gguf::MAGIC) {
+        return Ok(FileFormat::Gguf);
+    }
+    if safetensors::looks_like(bytes) {
+        return Ok(FileFormat::Safetensors);
+    }
+    let first = &bytes[..bytes.len().min(8)];
+    let hint = HINTS.iter().find(|(magic, _)| bytes.starts_with(magic)).map_or("", |(_, hint)| hint);
+    let first_bytes = first.iter().map(|b| format!("{b:02x} ")).collect::<String>()
+        + &format!("\"{}\"", first.escape_ascii());
+    Err(FormatError::UnknownFormat { file: label.to_owned(), first_bytes, hint })
+}

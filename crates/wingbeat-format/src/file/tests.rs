@@ -1,0 +1,169 @@
+//! Finding the format, what both formats share, and real files.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::DType;
+
+fn refusal(bytes: &[u8]) -> String {
+    ModelFile::from_vec("model.bin", bytes.to_vec()).expect_err("it is no model").to_string()
+}
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
+}
+
+/// A fixture of the workspace, or `None` (and a note) where only this crate is at hand.
+fn open_fixture(name: &str) -> Option<ModelFile> {
+    let path = fixture(name);
+    if !path.exists() {
+        println!("skipped: {} is not there", path.display());
+        return None;
+    }
+    Some(ModelFile::open(path).expect("fixtures are good files"))
+}
+
+#[test]
+fn says_what_a_file_is_not() {
+    assert_eq!(refusal(b""), "model.bin: expected a GGUF or safetensors file, found an empty file (0 bytes)");
+    let message = refusal(b"hello\n\"you\"");
+    assert_eq!(
+        message,
+        r#"model.bin: not a GGUF or safetensors file (first bytes 68 65 6c 6c 6f 0a 22 79 "hello\n\"y")"#
+    );
+    assert!(
+        refusal(b"PK\x03\x04 and so on")
+            .contains("PyTorch checkpoint (.pth), which this version does not read")
+    );
+    assert!(refusal(b"version https://git-lfs.github.com/spec/v1").contains("Git LFS pointer"));
+    assert!(refusal(b"<!DOCTYPE html>").contains("web page"));
+    assert!(refusal(b"FUGG\0\0\0\x03").contains("big-endian"));
+    assert!(refusal(b"G").contains("first bytes 47 \"G\""));
+}
+
+#[test]
+fn says_what_a_path_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let refusal =
+        |path: PathBuf| (ModelFile::open(&path).unwrap_err().to_string(), path.display().to_string());
+    let (message, path) = refusal(directory.path().to_path_buf());
+    assert_eq!(message, format!("{path}: expected a model file, found a directory"));
+    let (message, path) = refusal(directory.path().join("absent.gguf"));
+    assert!(message.starts_with(&format!("{path}: cannot open: ")), "{message}");
+    let empty = directory.path().join("empty.gguf");
+    std::fs::write(&empty, b"").unwrap();
+    let (message, path) = refusal(empty);
+    assert_eq!(
+        message,
+        format!("{path}: expected a GGUF or safetensors file, found an empty file (0 bytes)")
+    );
+    #[cfg(unix)]
+    assert!(refusal(PathBuf::from("/dev/null")).0.contains("a device"));
+}
+
+#[test]
+fn opens_ggufs_of_llama_cpp() {
+    for (name, types) in [
+        ("rwkv7-2x256-Q8_0.gguf", vec![DType::Q8_0]),
+        ("rwkv7-2x256-Q4_K_M.gguf", vec![DType::Q4K, DType::Q6K]),
+    ] {
+        let Some(file) = open_fixture(name) else { return };
+        assert_eq!((file.format(), file.format_version(), file.tensors().len()), (FileFormat::Gguf, 3, 62));
+        assert!(file.label().ends_with(name) && format!("{file:?}").contains("62 tensors"));
+        let metadata = file.metadata();
+        assert_eq!(metadata.len(), 23);
+        assert_eq!(metadata.str("general.architecture"), Some("rwkv7"));
+        assert_eq!(metadata.u64("rwkv7.embedding_length"), Some(256));
+        assert_eq!(metadata.f32("rwkv7.attention.layer_norm_epsilon"), Some(1e-5));
+        let tokens = metadata.strings("tokenizer.ggml.tokens").expect("the vocabulary");
+        assert_eq!((tokens.len(), tokens.iter().nth(1)), (512, Some(&b"\\x00"[..])));
+        assert_eq!(file.tensor("token_embd.weight").map(|t| t.shape.clone()), Some(vec![512, 256]));
+        assert_eq!(
+            file.tensor("blk.0.channel_mix_key.weight").map(|t| t.shape.clone()),
+            Some(vec![1024, 256])
+        );
+        assert!(file.tensor("absent").is_none());
+        for dtype in types.into_iter().chain([DType::F32, DType::F16]) {
+            assert!(file.tensors().iter().any(|t| t.dtype == dtype), "{name} has {dtype:?}");
+        }
+        for tensor in file.tensors() {
+            assert!(std::ptr::eq(file.tensor(&tensor.name).expect("found by its name"), tensor));
+            assert!(tensor.data.is_mapped());
+            assert_eq!(tensor.to_f32().len(), tensor.n_elements());
+        }
+    }
+}
+
+/// The same weights in three types of block. A misplaced group, nibble or scale would leave no likeness: the
+/// weights are random.
+#[test]
+fn quantized_values_resemble_each_other() {
+    let (Some(q8), Some(q4)) =
+        (open_fixture("rwkv7-2x256-Q8_0.gguf"), open_fixture("rwkv7-2x256-Q4_K_M.gguf"))
+    else {
+        return;
+    };
+    for coarse in q4.tensors() {
+        let bound = match coarse.dtype {
+            // Steps of the groups' range over 15 and over 63: for normal values about 0.08 and 0.02 of their
+            // size.
+            DType::Q4K => 0.1,
+            DType::Q6K => 0.025,
+            _ => 0.0,
+        };
+        let fine = q8.tensor(&coarse.name).expect("both files have the same tensors").to_f32();
+        let (mut error, mut size) = (0.0, 0.0);
+        for (a, b) in coarse.to_f32().iter().zip(&fine) {
+            error += f64::from(a - b).powi(2);
+            size += f64::from(*b).powi(2);
+        }
+        assert!(error.sqrt() <= bound * size.sqrt(), "{}: {} of {}", coarse.name, error.sqrt(), size.sqrt());
+    }
+}
+
+#[test]
+fn opens_safetensors_of_every_shape() {
+    for name in ["rwkv7-1x64", "rwkv7-2x96-head32", "rwkv7-3x128-odd-ranks"] {
+        let Some(file) = open_fixture(&format!("{name}.safetensors")) else { return };
+        assert_eq!((file.format(), file.format_version()), (FileFormat::Safetensors, 1));
+        let embedding = file.tensor("emb.weight").expect("every RWKV has one");
+        assert_eq!(embedding.dtype, DType::F32);
+        assert!(embedding.to_f32().iter().all(|x| x.is_finite()));
+        let expected =
+            open_fixture(&format!("{name}.expected.safetensors")).expect("its results are beside it");
+        let logits = expected.tensor("0.logits").expect("the first prompt's logits");
+        assert_eq!(logits.shape.last(), embedding.shape.first());
+        assert_eq!(logits.to_f32().len(), logits.n_elements());
+    }
+}
+
+/// What one writer writes of another format's file reads back the same: tensors, bytes, metadata.
+#[test]
+fn a_model_survives_copying() {
+    let Some(file) = open_fixture("rwkv7-2x256-Q4_K_M.gguf") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("copy.gguf");
+    let specs: Vec<_> = file.tensors().iter().map(Tensor::spec).collect();
+    let mut writer = gguf::Writer::create(&path, file.metadata(), &specs).unwrap();
+    for tensor in file.tensors() {
+        writer.write(&tensor.data).unwrap();
+    }
+    writer.finish().unwrap();
+    let copy = ModelFile::open(&path).unwrap();
+    assert_eq!(copy.metadata(), file.metadata());
+    assert!(*copy.bytes() == *file.bytes(), "llama.cpp lays its files out in the same way");
+
+    // And onto the file that is mapped, changed: the map keeps the old contents.
+    let mut metadata = copy.metadata().clone();
+    metadata.insert("general.name", "renamed");
+    let mut writer = gguf::Writer::create(&path, &metadata, &specs).unwrap();
+    for tensor in copy.tensors() {
+        writer.write(&tensor.data).unwrap();
+    }
+    if cfg!(windows) {
+        return; // the system lets nobody replace a mapped file
+    }
+    writer.finish().unwrap();
+    assert!(*copy.bytes() == *file.bytes());
+    assert_eq!(ModelFile::open(&path).unwrap().metadata().str("general.name"), Some("renamed"));
+}

@@ -1,0 +1,33 @@
+//! Q4_0: 32 four-bit integers and their scale; ggml's `block_q4_0`. Read only.
+//!
+//! value = d · (q − 8). The low halves of the bytes are the first 16 values, the high halves the others.
+
+use super::{Block, f16_le};
+
+#[cfg(test)]
+mod tests;
+
+const LEN: usize = 32;
+
+/// 32 values: an `F16` scale `d`, then 16 bytes of two four-bit integers each.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct BlockQ4_0 {
+    /// The scale, an `F16`, little-endian.
+    pub d: [u8; 2],
+    /// Byte i: value i in the low half, value i + 16 in the high half, each plus 8.
+    pub qs: [u8; LEN / 2],
+}
+
+const _: () = assert!(size_of::<BlockQ4_0>() == 18 && align_of::<BlockQ4_0>() == 1);
+
+impl Block<LEN> for BlockQ4_0 {
+    fn decode(&self, out: &mut [f32; LEN]) {
+        let d = f16_le(self.d);
+        let (low, high) = out.split_at_mut(LEN / 2);
+        for ((low, high), &q) in low.iter_mut().zip(high).zip(&self.qs) {
+            *low = d * (f32::from(q & 15) - 8.0);
+            *high = d * (f32::from(q >> 4) - 8.0);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Q4_K: 256 four-bit integers in 8 groups, each with a six-bit scale and minimum; ggml's `block_q4_K`. Read
+//! only.
+//!
+//! value = d · scale · q − dmin · min, scale and min being the group's. Groups 2i and 2i + 1 share 32 bytes
+//! of `qs`, the even one in the low halves.
+
+use super::{Block, f16_le};
+
+#[cfg(test)]
+mod tests;
+
+const LEN: usize = 256;
+const GROUP: usize = 32;
+
+/// 256 values: two `F16` factors, 12 bytes of packed scales and minima, 128 bytes of two four-bit integers
+/// each.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct BlockQ4K {
+    /// Factor of the scales, an `F16`, little-endian.
+    pub d: [u8; 2],
+    /// Factor of the minima, an `F16`, little-endian.
+    pub dmin: [u8; 2],
+    /// Six-bit scales and minima, as [`BlockQ4K::scale_min`] unpacks them.
+    pub scales: [u8; 12],
+    /// 32 bytes for each pair of groups.
+    pub qs: [u8; LEN / 2],
+}
+
+const _: () = assert!(size_of::<BlockQ4K>() == 144 && align_of::<BlockQ4K>() == 1);
+
+impl BlockQ4K {
+    /// Scale and minimum, each 0 … 63, of group `i` (0 … 7).
+    ///
+    /// The first four groups have theirs in the low six bits of bytes 0–3 and 4–7; the others' low four bits
+    /// are in bytes 8–11 and their high two bits on top of the first eight bytes.
+    ///
+    /// # Panics
+    /// If `i` is not below 8.
+    pub fn scale_min(&self, i: usize) -> (u8, u8) {
+        let s = &self.scales;
+        if i < 4 {
+            return (s[i] & 63, s[i + 4] & 63);
+        }
+        (s[i + 4] & 15 | (s[i - 4] >> 6) << 4, s[i + 4] >> 4 | (s[i] >> 6) << 4)
+    }
+}
+
+impl Block<LEN> for BlockQ4K {
+    fn decode(&self, out: &mut [f32; LEN]) {
+        let (d, dmin) = (f16_le(self.d), f16_le(self.dmin));
+        let pairs = out.as_chunks_mut::<{ 2 * GROUP }>().0.iter_mut().zip(self.qs.as_chunks::<GROUP>().0);
+        for (i, (out, qs)) in pairs.enumerate() {
+            let (even, odd) = out.split_at_mut(GROUP);
+            for (group, (out, shift)) in [(even, 0), (odd, 4)].into_iter().enumerate() {
+                let (scale, min) = self.scale_min(2 * i + group);
+                let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+                for (x, &q) in out.iter_mut().zip(qs) {
+                    *x = scale * f32::from(q >> shift & 15) - min;
+                }
+            }
+        }
+    }
+}

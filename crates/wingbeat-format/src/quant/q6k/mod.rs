@@ -1,0 +1,54 @@
+//! Q6_K: 256 six-bit integers in 16 groups, each with an eight-bit scale; ggml's `block_q6_K`. Read only.
+//!
+//! value = d · scale · (q − 32). The low four bits and the high two bits of the integers lie apart.
+
+use super::{Block, f16_le};
+
+#[cfg(test)]
+mod tests;
+
+const LEN: usize = 256;
+/// The block is made of two halves that are packed alike.
+const HALF: usize = LEN / 2;
+const QUARTER: usize = HALF / 4;
+const GROUP: usize = 16;
+
+/// 256 values: low four bits, high two bits, scales, and an `F16` factor at the end.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct BlockQ6K {
+    /// Low four bits, 64 bytes for each half: byte i has value i in its low and value i + 64 in its high
+    /// half.
+    pub ql: [u8; LEN / 2],
+    /// High two bits, 32 bytes for each half: byte i has those of values i, i + 32, i + 64, i + 96 from the
+    /// bottom up.
+    pub qh: [u8; LEN / 4],
+    /// The scale of each 16 values.
+    pub scales: [i8; LEN / GROUP],
+    /// The factor of the scales, an `F16`, little-endian.
+    pub d: [u8; 2],
+}
+
+const _: () = assert!(size_of::<BlockQ6K>() == 210 && align_of::<BlockQ6K>() == 1);
+
+impl Block<LEN> for BlockQ6K {
+    fn decode(&self, out: &mut [f32; LEN]) {
+        let d = f16_le(self.d);
+        let low = self.ql.as_chunks::<{ HALF / 2 }>().0;
+        let high = self.qh.as_chunks::<{ HALF / 4 }>().0;
+        let scales = self.scales.as_chunks::<{ HALF / GROUP }>().0;
+        let halves = out.as_chunks_mut::<HALF>().0.iter_mut().zip(low).zip(high).zip(scales);
+        for (((out, low), high), scales) in halves {
+            // A quarter is 32 values: one run of low bits, one position of the high bits, two groups.
+            for (quarter, out) in out.as_chunks_mut::<QUARTER>().0.iter_mut().enumerate() {
+                let low = &low[quarter % 2 * QUARTER..][..QUARTER];
+                let (low_shift, high_shift) = (quarter / 2 * 4, quarter * 2);
+                for (i, ((x, low), high)) in out.iter_mut().zip(low).zip(high).enumerate() {
+                    let q = low >> low_shift & 15 | (high >> high_shift & 3) << 4;
+                    let scale = d * f32::from(scales[quarter * 2 + i / GROUP]);
+                    *x = scale * (f32::from(q) - 32.0);
+                }
+            }
+        }
+    }
+}
