@@ -1,1 +1,112 @@
-//! Placeholder.
+//! What a device must compute for RWKV, and nothing about how.
+//!
+//! On the data path this crate is the seam between a model (which weights, which order) and a device (which
+//! instructions): `wingbeat-model` writes its forward pass against [`Backend`] and [`Pass`], and a device crate
+//! implements them. [`mod@reference`] is the living definition of every operation in plain loops, and
+//! [`conformance`] compares any backend with it over odd shapes. Files, tokens and sampling are left to others.
+//!
+//! Dimensions, as everywhere in Wingbeat: `B` sequences, `T` rows (tokens of all sequences of a pass), `C`
+//! channels, `H` heads, `N` head size, `F` FFN width, `V` vocabulary, `L` layers, `R` low rank.
+#![forbid(unsafe_code)]
+
+mod batch;
+pub mod conformance;
+mod error;
+mod matrix;
+mod pass;
+pub mod reference;
+mod state;
+pub mod tolerance;
+
+pub use batch::{Batch, SequenceRows};
+pub use error::BackendError;
+pub use matrix::{MatrixSource, Orientation};
+pub use pass::{
+    Activation, GroupNorm, LayerNorm, Linear, Pass, TimeMixV7, V7Keys, V7Readout, WKV7_DECAY_SCALE, Wkv7,
+};
+pub use state::{SlabAt, SlabKind, SlabSpec, StateLayout};
+
+use tolerance::ActivationPrecision;
+
+/// A device that can hold RWKV weights, states and activations and run passes over them.
+///
+/// Everything is f32 outside the weight matrices; sums are f32 or better. Methods that can run out of memory or
+/// lose their device return an error, the operations of a [`Pass`] do not: they record (or run at once), and
+/// [`Pass::submit`] reports.
+pub trait Backend: Send + Sync + Sized + 'static {
+    /// A weight matrix `(rows, cols)` in whatever form the device computes on.
+    type Matrix: Send + Sync;
+    /// A weight vector in f32.
+    type Vector: Send + Sync;
+    /// Activations `(rows, width)` in f32, row-major.
+    type Buffer: Send + Sync;
+    /// The recurrent state of one sequence: every slab of a [`StateLayout`].
+    type State: Send + Sync;
+    /// Operations under way, see [`Pass`].
+    type Pass<'a>: Pass<Self>;
+
+    /// What a person calls this device: the processor's or adapter's name and the code path in use.
+    fn describe(&self) -> String;
+
+    /// Takes a matrix from a file. A CPU keeps the mapped bytes, a GPU uploads them.
+    ///
+    /// # Errors
+    /// The type or orientation is not supported by this device, or there is no memory for it.
+    fn matrix(&self, source: &MatrixSource) -> Result<Self::Matrix, BackendError>;
+
+    /// Takes a vector.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    fn vector(&self, values: &[f32]) -> Result<Self::Vector, BackendError>;
+
+    /// Allocates activations `(rows, width)`, zeroed.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    fn buffer(&self, rows: usize, width: usize) -> Result<Self::Buffer, BackendError>;
+
+    /// Copies rows `first_row..first_row + out.len() / width` of a buffer to the host. Waits for submitted passes.
+    ///
+    /// # Errors
+    /// The device was lost.
+    fn read(&self, buffer: &Self::Buffer, first_row: usize, out: &mut [f32]) -> Result<(), BackendError>;
+
+    /// A zero state.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    fn state(&self, layout: &StateLayout) -> Result<Self::State, BackendError>;
+
+    /// A copy of a state, on the device.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    fn fork_state(&self, state: &Self::State) -> Result<Self::State, BackendError>;
+
+    /// Reads slab number `slab` of a state in the layout's shape (row-major f32).
+    ///
+    /// # Errors
+    /// The device was lost.
+    fn read_slab(&self, state: &Self::State, slab: usize) -> Result<Vec<f32>, BackendError>;
+
+    /// Replaces slab number `slab` of a state; `values` has the layout's shape.
+    ///
+    /// # Errors
+    /// The number of values is wrong, or the device was lost.
+    fn write_slab(&self, state: &mut Self::State, slab: usize, values: &[f32]) -> Result<(), BackendError>;
+
+    /// Starts a pass over the rows of `batch`; `states[i]` belongs to sequence `i`.
+    ///
+    /// # Errors
+    /// The device was lost.
+    fn begin<'a>(
+        &'a self,
+        batch: &'a Batch,
+        states: Vec<&'a mut Self::State>,
+    ) -> Result<Self::Pass<'a>, BackendError>;
+
+    /// How exactly a product with `matrix` sees its activations when `rows` rows are multiplied at once. The
+    /// conformance suite derives its tolerance from the answer.
+    fn activation_precision(&self, matrix: &Self::Matrix, rows: usize) -> ActivationPrecision;
+}

@@ -1,0 +1,54 @@
+//! The row map of a pass: which rows belong to which sequence.
+
+/// The rows of one sequence in a pass: `n_tokens` consecutive rows from `first_row` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SequenceRows {
+    /// Its first row in every activation buffer of the pass.
+    pub first_row: usize,
+    /// Its number of rows, at least one.
+    pub n_tokens: usize,
+}
+
+/// The tokens of a pass, one a row, sequence after sequence. One token of one sequence (decode), many of one (a
+/// prompt) and one of many (a batch) are the same thing here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    tokens: Vec<u32>,
+    sequences: Vec<SequenceRows>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// Adds a sequence's next tokens; does nothing when there are none.
+    pub fn push(&mut self, tokens: &[u32]) {
+        if !tokens.is_empty() {
+            self.sequences.push(SequenceRows { first_row: self.tokens.len(), n_tokens: tokens.len() });
+            self.tokens.extend_from_slice(tokens);
+        }
+    }
+
+    /// Forgets everything, keeps the memory.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.sequences.clear();
+    }
+
+    /// The number of rows `T`.
+    pub fn n_rows(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The token of each row `(T)`.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// The sequences `(B)`, in row order.
+    pub fn sequences(&self) -> &[SequenceRows] {
+        &self.sequences
+    }
+}

@@ -1,0 +1,39 @@
+//! One suite that every backend runs: each operation against [`Reference`](crate::reference::Reference), over odd
+//! shapes, with limits from [`crate::tolerance`].
+//!
+//! A backend's test file says
+//! ```ignore
+//! wingbeat_backend::conformance_suite!(MyBackend::new());
+//! ```
+//! and gets a test for each operation. A failure prints the operation, shape, seed, worst index, expected, actual.
+
+mod cases;
+mod linear;
+mod rows;
+mod time_mix;
+
+pub use cases::{Case, Random, random_matrix};
+pub use linear::{embed, linear};
+pub use rows::{layer_norm, select_rows, token_shift};
+pub use time_mix::{states, time_mix_v7, v7_keys, v7_readout, wkv7};
+
+/// Defines a test for each operation; `$backend` is an expression that makes the backend.
+#[macro_export]
+macro_rules! conformance_suite {
+    ($backend:expr) => {
+        $crate::conformance_suite!(@ $backend; embed linear layer_norm token_shift select_rows v7_keys wkv7 v7_readout time_mix_v7 states);
+    };
+    (@ $backend:expr; $($op:ident)*) => {
+        $(#[test]
+        fn $op() {
+            $crate::conformance::$op(&$backend);
+        })*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::reference::Reference;
+    // The reference agrees with itself, which shows that the suite runs; that it can fail, `cases` shows.
+    conformance_suite!(Reference);
+}

@@ -1,0 +1,128 @@
+//! Layer norm, token shift, row selection.
+
+use super::Case;
+use crate::{
+    Backend, LayerNorm, Pass, SlabAt, SlabKind, SlabSpec, StateLayout, reference::Reference,
+    tolerance::ELEMENTWISE_REL,
+};
+
+/// Batches of sequences: one token, many, mixed.
+const BATCHES: [&[usize]; 5] = [&[1], &[31], &[1, 1, 1, 1, 1], &[33, 1, 2], &[5, 64, 1, 7]];
+/// Widths: lanes, no multiple of lanes, tiny.
+const WIDTHS: [usize; 5] = [64, 96, 131, 768, 3];
+
+/// [`Pass::layer_norm`], with rows of very different sizes.
+pub fn layer_norm<B: Backend>(backend: &B) {
+    for (seed, (lengths, width)) in shapes().enumerate() {
+        let mut case = Case::new(backend, seed as u64, format!("layer_norm {lengths:?} C={width}"));
+        let batch = case.batch(lengths, 2);
+        let rows = batch.n_rows();
+        let mut values = case.random.normals(rows * width);
+        for (t, row) in values.chunks_exact_mut(width).enumerate() {
+            let scale = [1.0, 1e-3, 1e3][t % 3];
+            row.iter_mut().for_each(|x| *x = *x * scale + scale);
+        }
+        let (weight, bias) = (case.random.normals(width), case.random.normals(width));
+        let (x, rx) = case.buffers(rows, width, &values);
+        let (mut y, mut ry) = case.buffers(rows, width, &values);
+        let ((weight, rweight), (bias, rbias)) = (case.vectors(&weight), case.vectors(&bias));
+        let layout = StateLayout { slabs: Vec::new() };
+        let (mut states, mut rstates) = case.states(&layout, lengths.len());
+        let mut pass = backend.begin(&batch, states.iter_mut().collect()).expect("a pass");
+        pass.layer_norm(&x, &LayerNorm { weight, bias, eps: 1e-5 }, &mut y);
+        pass.submit().expect("a pass");
+        let mut pass = Reference.begin(&batch, rstates.iter_mut().collect()).expect("a pass");
+        pass.layer_norm(&rx, &LayerNorm { weight: rweight, bias: rbias, eps: 1e-5 }, &mut ry);
+        pass.submit().expect("a pass");
+        case.compare("y", &y, &ry, rows, width, ELEMENTWISE_REL);
+    }
+}
+
+/// [`Pass::token_shift`] and [`Pass::norm_shift`]: within sequences, from states, and back to states.
+pub fn token_shift<B: Backend>(backend: &B) {
+    for (seed, (lengths, width)) in shapes().enumerate() {
+        for fused in [false, true] {
+            let label = format!("token_shift {lengths:?} C={width} fused={fused}");
+            let mut case = Case::new(backend, seed as u64, label);
+            let batch = case.batch(lengths, 2);
+            let rows = batch.n_rows();
+            let values = case.random.normals(rows * width);
+            let mixes: Vec<Vec<f32>> = (0..6).map(|_| case.random.uniforms(width, 0.0, 1.0)).collect();
+            let (weight, bias) = (case.random.normals(width), case.random.normals(width));
+            let slab = SlabSpec { name: "shift", shape: vec![3, width], kind: SlabKind::Vectors };
+            let layout = StateLayout { slabs: vec![slab] };
+            let (mut states, mut rstates) = case.states(&layout, lengths.len());
+            let args = Shift { values: &values, mixes: &mixes, weight: &weight, bias: &bias, width, fused };
+            let ys = args.on(backend, &batch, &mut states);
+            let rys = args.on(&Reference, &batch, &mut rstates);
+            for (i, (y, ry)) in ys.iter().zip(&rys).enumerate() {
+                case.compare(&format!("y{i}"), y, ry, rows, width, ELEMENTWISE_REL);
+            }
+            case.compare_states(&layout, &states, &rstates, ELEMENTWISE_REL);
+        }
+    }
+}
+
+struct Shift<'a> {
+    values: &'a [f32],
+    mixes: &'a [Vec<f32>],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    width: usize,
+    fused: bool,
+}
+
+impl Shift<'_> {
+    fn on<B: Backend>(&self, backend: &B, batch: &crate::Batch, states: &mut [B::State]) -> Vec<B::Buffer> {
+        let case = Case::new(backend, 0, String::new());
+        let rows = batch.n_rows();
+        let x = case.buffers(rows, self.width, self.values).0;
+        let mut normed = backend.buffer(rows, self.width).expect("a buffer");
+        let mixes: Vec<B::Vector> = self.mixes.iter().map(|mix| case.vectors(mix).0).collect();
+        let mixes: Vec<&B::Vector> = mixes.iter().collect();
+        let mut ys: Vec<B::Buffer> =
+            mixes.iter().map(|_| backend.buffer(rows, self.width).expect("a buffer")).collect();
+        let mut outs: Vec<&mut B::Buffer> = ys.iter_mut().collect();
+        let at = SlabAt { slab: 0, layer: 1 };
+        let mut pass = backend.begin(batch, states.iter_mut().collect()).expect("a pass");
+        if self.fused {
+            let (weight, bias) = (case.vectors(self.weight).0, case.vectors(self.bias).0);
+            let norm = LayerNorm { weight, bias, eps: 1e-5 };
+            pass.norm_shift(&x, &norm, &mut normed, at, &mixes, &mut outs);
+        } else {
+            pass.token_shift(&x, at, &mixes, &mut outs);
+        }
+        pass.submit().expect("a pass");
+        ys
+    }
+}
+
+/// [`Pass::select_rows`], and that later operations see the selected rows only.
+pub fn select_rows<B: Backend>(backend: &B) {
+    let mut case = Case::new(backend, 1, "select_rows".to_owned());
+    let batch = case.batch(&[4, 1, 9], 2);
+    let width = 48;
+    let values = case.random.normals(batch.n_rows() * width);
+    let (weight, bias) = (case.random.normals(width), case.random.normals(width));
+    let (x, rx) = case.buffers(batch.n_rows(), width, &values);
+    let ((weight, rweight), (bias, rbias)) = (case.vectors(&weight), case.vectors(&bias));
+    let layout = StateLayout { slabs: Vec::new() };
+    let (mut states, mut rstates) = case.states(&layout, 3);
+    let selected = [13, 0, 4, 4];
+    let (mut some, mut rsome) = case.buffers(4, width, &values[..4 * width]);
+    let (mut y, mut ry) = case.buffers(4, width, &values[..4 * width]);
+    let mut pass = backend.begin(&batch, states.iter_mut().collect()).expect("a pass");
+    pass.select_rows(&x, &selected, &mut some);
+    pass.layer_norm(&some, &LayerNorm { weight, bias, eps: 1e-5 }, &mut y);
+    pass.submit().expect("a pass");
+    let mut pass = Reference.begin(&batch, rstates.iter_mut().collect()).expect("a pass");
+    pass.select_rows(&rx, &selected, &mut rsome);
+    pass.layer_norm(&rsome, &LayerNorm { weight: rweight, bias: rbias, eps: 1e-5 }, &mut ry);
+    pass.submit().expect("a pass");
+    case.compare("selected", &some, &rsome, 4, width, 0.0);
+    case.compare("normed", &y, &ry, 4, width, ELEMENTWISE_REL);
+}
+
+fn shapes() -> impl Iterator<Item = (&'static [usize], usize)> {
+    BATCHES.into_iter().flat_map(|lengths| WIDTHS.into_iter().map(move |width| (lengths, width)))
+}

@@ -1,0 +1,270 @@
+//! The operations of a pass: equation, shapes and precision of each, and the fused ones with their default bodies.
+//!
+//! Primitive operations are required. A fused operation has a default body made of primitives; a backend overrides
+//! it where it can do better, and no model file changes. All buffers have at least `T = batch.n_rows()` rows, of
+//! which the first `T` are read or written; shapes are checked when a model is loaded, so a mismatch here is a bug
+//! and asserted.
+
+use crate::{Backend, BackendError, SlabAt};
+
+/// `e^-½`: the factor in RWKV-7's decay `exp(-e^-½ · σ(·))` (RWKV-LM, rwkv_v7_numpy.py).
+pub const WKV7_DECAY_SCALE: f32 = 0.606_530_66;
+
+/// What happens to a product before it is stored.
+pub enum Activation<'a, B: Backend> {
+    /// `y = z`
+    None,
+    /// `y ← y + z`, the residual.
+    Add,
+    /// `y = tanh(z)`
+    Tanh,
+    /// `y = σ(z)`
+    Sigmoid,
+    /// `y = max(z, 0)²`
+    ReluSquared,
+    /// `y = σ(z + bias)`, bias `(rows)`.
+    BiasSigmoid(&'a B::Vector),
+    /// `y = exp(-e^-½ · σ(z + bias))`, RWKV-7's decay in (0, 1), bias `(rows)`.
+    BiasDecay(&'a B::Vector),
+}
+
+impl<B: Backend> Clone for Activation<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<B: Backend> Copy for Activation<'_, B> {}
+
+/// One product `y = activation(x Wᵀ)` of a [`Pass::linear`] call.
+pub struct Linear<'a, B: Backend> {
+    /// `W (rows, cols)`.
+    pub weight: &'a B::Matrix,
+    /// `(T, cols)`.
+    pub x: &'a B::Buffer,
+    /// `(T, rows)`.
+    pub y: &'a mut B::Buffer,
+    /// What to do with the product.
+    pub activation: Activation<'a, B>,
+    /// Most of `x` is expected to be exactly zero (the hidden vector of a relu² FFN): skipping those columns is
+    /// lossless and saves their bytes. A hint; the result is the same either way.
+    pub sparse_x: bool,
+}
+
+impl<'a, B: Backend> Linear<'a, B> {
+    /// A dense product.
+    pub fn new(
+        weight: &'a B::Matrix,
+        x: &'a B::Buffer,
+        y: &'a mut B::Buffer,
+        activation: Activation<'a, B>,
+    ) -> Self {
+        Linear { weight, x, y, activation, sparse_x: false }
+    }
+}
+
+/// Layer norm weights: `(C)`, `(C)`.
+pub struct LayerNorm<B: Backend> {
+    /// Scale `(C)`.
+    pub weight: B::Vector,
+    /// Shift `(C)`.
+    pub bias: B::Vector,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// Group norm weights, one group a head: `(C)`, `(C)`.
+pub struct GroupNorm<B: Backend> {
+    /// Scale `(C)`.
+    pub weight: B::Vector,
+    /// Shift `(C)`.
+    pub bias: B::Vector,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// Arguments of [`Pass::v7_keys`].
+pub struct V7Keys<'a, B: Backend> {
+    /// `(T, C)`: key in, `k ∘ (1 + (a − 1) ∘ k_a)` out.
+    pub k: &'a mut B::Buffer,
+    /// `(T, C)`: value in, mixed with the first layer's value out.
+    pub v: &'a mut B::Buffer,
+    /// `(T, C)`: the first layer's value: written when `v_gate` is none, else read.
+    pub v_first: &'a mut B::Buffer,
+    /// `(T, C)`: how far `v` moves to `v_first`; none in the first layer.
+    pub v_gate: Option<&'a B::Buffer>,
+    /// `(T, C)`: the in-context learning rate.
+    pub a: &'a B::Buffer,
+    /// `(T, C)`: removal key out, of unit length in each head.
+    pub kk: &'a mut B::Buffer,
+    /// `(C)`.
+    pub k_k: &'a B::Vector,
+    /// `(C)`.
+    pub k_a: &'a B::Vector,
+    /// `N`.
+    pub head_size: usize,
+}
+
+/// Arguments of [`Pass::wkv7`]; all buffers `(T, C)` read as `(T, H, N)`.
+pub struct Wkv7<'a, B: Backend> {
+    /// Receptance.
+    pub r: &'a B::Buffer,
+    /// Decay factor in (0, 1), not its log.
+    pub w: &'a B::Buffer,
+    /// Key.
+    pub k: &'a B::Buffer,
+    /// Value.
+    pub v: &'a B::Buffer,
+    /// Removal key `k̂`.
+    pub kk: &'a B::Buffer,
+    /// In-context learning rate.
+    pub a: &'a B::Buffer,
+    /// Output.
+    pub y: &'a mut B::Buffer,
+    /// The state: `(H, N, N)` a layer.
+    pub state: SlabAt,
+    /// `N`.
+    pub head_size: usize,
+}
+
+/// Arguments of [`Pass::v7_readout`]; buffers `(T, C)`.
+pub struct V7Readout<'a, B: Backend> {
+    /// Output of the recurrence in, of the whole time mix (before its output matrix) out.
+    pub y: &'a mut B::Buffer,
+    /// Receptance.
+    pub r: &'a B::Buffer,
+    /// Key, as the recurrence saw it.
+    pub k: &'a B::Buffer,
+    /// Value, as the recurrence saw it.
+    pub v: &'a B::Buffer,
+    /// Gate.
+    pub g: &'a B::Buffer,
+    /// `(C)`: bonus.
+    pub r_k: &'a B::Vector,
+    /// The norm after the recurrence.
+    pub ln_x: &'a GroupNorm<B>,
+    /// `N`.
+    pub head_size: usize,
+}
+
+/// Arguments of the fused [`Pass::time_mix_v7`]: those of [`Pass::v7_keys`], [`Pass::wkv7`] and
+/// [`Pass::v7_readout`], which it runs in this order.
+pub struct TimeMixV7<'a, B: Backend> {
+    /// See [`V7Keys`] and [`Wkv7`].
+    pub r: &'a B::Buffer,
+    /// See [`Wkv7`].
+    pub w: &'a B::Buffer,
+    /// See [`V7Keys`].
+    pub k: &'a mut B::Buffer,
+    /// See [`V7Keys`].
+    pub v: &'a mut B::Buffer,
+    /// See [`V7Keys`].
+    pub v_first: &'a mut B::Buffer,
+    /// See [`V7Keys`].
+    pub v_gate: Option<&'a B::Buffer>,
+    /// See [`V7Keys`].
+    pub a: &'a B::Buffer,
+    /// See [`V7Readout`].
+    pub g: &'a B::Buffer,
+    /// Scratch `(T, C)`.
+    pub kk: &'a mut B::Buffer,
+    /// Result `(T, C)`.
+    pub y: &'a mut B::Buffer,
+    /// See [`V7Keys`].
+    pub k_k: &'a B::Vector,
+    /// See [`V7Keys`].
+    pub k_a: &'a B::Vector,
+    /// See [`V7Readout`].
+    pub r_k: &'a B::Vector,
+    /// See [`V7Readout`].
+    pub ln_x: &'a GroupNorm<B>,
+    /// See [`Wkv7`].
+    pub state: SlabAt,
+    /// `N`.
+    pub head_size: usize,
+}
+
+/// Operations over the rows of one [`Batch`](crate::Batch). The CPU runs them at once, a GPU records them and
+/// submits once. Row `t` of every buffer belongs to row `t` of the batch.
+pub trait Pass<B: Backend> {
+    /// `x[t] = E[token of row t]`; `E (V, C)`, `x (T, C)`.
+    fn embed(&mut self, table: &B::Matrix, x: &mut B::Buffer);
+
+    /// `y = (x − mean(x)) / sqrt(var(x) + eps) ∘ weight + bias` a row; `x, y (T, C)`.
+    fn layer_norm(
+        &mut self,
+        x: &B::Buffer,
+        norm: &LayerNorm<B>,
+        y: &mut B::Buffer,
+    );
+
+    /// Token shift: `ys[i][t] = x[t] + (x[t−1] − x[t]) ∘ mixes[i]`, where `x[−1]` of a sequence is its state, which
+    /// becomes the sequence's last `x` afterwards. `x, ys[i] (T, C)`, `mixes[i] (C)`, state `(C)` a layer.
+    fn token_shift(
+        &mut self,
+        x: &B::Buffer,
+        state: SlabAt,
+        mixes: &[&B::Vector],
+        ys: &mut [&mut B::Buffer],
+    );
+
+    /// Independent products, see [`Linear`]. Weights are used in their stored type, sums are f32; what a device does
+    /// to the activations first (int8 blocks, bf16) it tells in
+    /// [`Backend::activation_precision`](crate::Backend::activation_precision).
+    fn linear(&mut self, jobs: &mut [Linear<'_, B>]);
+
+    /// RWKV-7's keys and values before the recurrence (RWKV-LM, rwkv_v7_numpy.py):
+    /// `k̂ = (k ∘ k_k) / max(‖k ∘ k_k‖, 1e-12)` a head, `k ← k ∘ (1 + (a − 1) ∘ k_a)`,
+    /// `v ← v + (v_first − v) ∘ v_gate` (first layer: `v_first ← v`).
+    fn v7_keys(&mut self, args: V7Keys<'_, B>);
+
+    /// The RWKV-7 recurrence, in token order within each sequence (RWKV-LM, rwkv_v7_numpy.py), for each head:
+    /// `S ← S·diag(w) − (S·k̂)(k̂∘a)ᵀ + v kᵀ;  y = S·r`, with `S (N, N)` indexed `[value][key]`.
+    fn wkv7(&mut self, args: Wkv7<'_, B>);
+
+    /// RWKV-7's read-out: `y ← (group_norm(y) + (Σ_head r ∘ k ∘ r_k) v) ∘ g`.
+    fn v7_readout(&mut self, args: V7Readout<'_, B>);
+
+    /// `y[i] = x[rows[i]]`; `x (T, C)`, `y (at least rows.len(), C)`. From here on the pass has `rows.len()` rows for
+    /// [`Pass::layer_norm`] and [`Pass::linear`], the only operations allowed after it.
+    fn select_rows(&mut self, x: &B::Buffer, rows: &[usize], y: &mut B::Buffer);
+
+    /// Ends the pass: everything recorded is handed to the device.
+    ///
+    /// # Errors
+    /// The device was lost or refused the work.
+    fn submit(self) -> Result<(), BackendError>
+    where
+        Self: Sized;
+
+    /// Fused: [`Pass::layer_norm`] of `x` into `normed`, then [`Pass::token_shift`] of it.
+    fn norm_shift(
+        &mut self,
+        x: &B::Buffer,
+        norm: &LayerNorm<B>,
+        normed: &mut B::Buffer,
+        state: SlabAt,
+        mixes: &[&B::Vector],
+        ys: &mut [&mut B::Buffer],
+    ) {
+        self.layer_norm(x, norm, normed);
+        self.token_shift(normed, state, mixes, ys);
+    }
+
+    /// Fused: [`Pass::v7_keys`], [`Pass::wkv7`], [`Pass::v7_readout`].
+    fn time_mix_v7(&mut self, args: TimeMixV7<'_, B>) {
+        let TimeMixV7 { r, w, k, v, v_first, v_gate, a, g, kk, y, k_k, k_a, r_k, ln_x, state, head_size } = args;
+        self.v7_keys(V7Keys {
+            k: &mut *k,
+            v: &mut *v,
+            v_first,
+            v_gate,
+            a,
+            kk: &mut *kk,
+            k_k,
+            k_a,
+            head_size,
+        });
+        self.wkv7(Wkv7 { r, w, k: &*k, v: &*v, kk: &*kk, a, y: &mut *y, state, head_size });
+        self.v7_readout(V7Readout { y, r, k: &*k, v: &*v, g, r_k, ln_x, head_size });
+    }
+}

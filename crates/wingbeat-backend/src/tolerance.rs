@@ -1,0 +1,79 @@
+//! The one table of tolerances, each with its derivation. Every comparison of numbers in Wingbeat's tests takes its
+//! limit from here.
+
+/// How a matrix product sees its activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ActivationPrecision {
+    /// f32, as given.
+    Exact,
+    /// int8 with one f32 scale, `max |x| / 127`, for every block of this many values.
+    Int8 {
+        /// Values that share a scale.
+        block: usize,
+    },
+}
+
+/// Unit round-off of f32.
+const EPS: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Limit for one output of a product: `w` and `x` are the exact operands `(K)`.
+///
+/// *Exact activations.* Summing K products in f32 in any order errs by at most about `K·ε·Σ|wᵢxᵢ|` and, as rounding
+/// errors are nearly independent, by about `√K·ε·‖w∘x‖`-sized steps in practice. The limit is `4·√K·ε·Σ|wᵢxᵢ|`, far
+/// below the worst case and far above what happens; a wrong index or scale misses it by orders of magnitude.
+///
+/// *Int8.* Rounding to steps of `d` leaves an error uniform in `±d/2`, standard deviation `d/√12`, so an output's
+/// error has standard deviation `√(Σ wᵢ²dᵢ²/12)`. The limit is 6 of these (one in 10⁹), plus the exact limit.
+pub fn product(w: &[f64], x: &[f64], precision: ActivationPrecision) -> f64 {
+    let magnitude: f64 = w.iter().zip(x).map(|(w, x)| (w * x).abs()).sum();
+    let exact = 4.0 * (w.len() as f64).sqrt() * EPS * magnitude + 1e-30;
+    match precision {
+        ActivationPrecision::Exact => exact,
+        ActivationPrecision::Int8 { block } => {
+            let variance: f64 = w
+                .chunks(block)
+                .zip(x.chunks(block))
+                .map(|(w, x)| {
+                    let step = x.iter().fold(0.0f64, |m, x| m.max(x.abs())) / 127.0;
+                    w.iter().map(|w| w * w).sum::<f64>() * step * step / 12.0
+                })
+                .sum();
+            exact + 6.0 * variance.sqrt()
+        }
+    }
+}
+
+/// How far a product's error grows through an [`Activation`](crate::Activation) whose slope is at most 1 (tanh,
+/// sigmoid, decay, residual): not at all, plus the function's own error, here 4 units in the last place of 1.
+pub const ACTIVATION_ABS: f64 = 4.0 * 2.0 * EPS;
+
+/// Limit for elementwise operations (norms, shifts, keys, read-out) relative to the largest value of the row: a
+/// dozen roundings of a unit each, and a reduction over at most some thousand values in f32 lanes, together below
+/// `64 ε`.
+pub const ELEMENTWISE_REL: f64 = 64.0 * EPS;
+
+/// Limit for the recurrence relative to the largest value of state or output: each token adds a reduction over `N`
+/// values and three roundings, and decay keeps old errors from growing: `(32 + 4·√T) ε · 4`.
+pub fn recurrence_rel(tokens: usize) -> f64 {
+    4.0 * (32.0 + 4.0 * (tokens as f64).sqrt()) * EPS
+}
+
+/// Largest logit or state difference from a float64 reference, relative to the reference's standard deviation, for
+/// files whose matrices are F32: the project's promise. Rounding alone gives about 1e-5.
+pub const MODEL_F32_REL: f64 = 1e-4;
+
+/// The same for F16 files, whose stored weights the reference uses too; only f32 arithmetic differs, so the promise
+/// leaves two orders of magnitude of room for half-precision activations on a GPU.
+pub const MODEL_F16_REL: f64 = 2e-3;
+
+/// The same for quantized files computed with exact activations (the reference backend, `Precision::Exact`).
+pub const MODEL_QUANT_EXACT_REL: f64 = 1e-4;
+
+/// RMS difference of logits relative to their standard deviation for quantized files with int8 activations: each
+/// product errs by about `1/(127·√12·…)` of its size, a few per mille; through the layers it stays under one per
+/// cent.
+pub const MODEL_INT8_RMS: f64 = 1e-2;
+
+/// Two orders of the same arithmetic (chunked or token by token, alone or batched) relative to the logits' standard
+/// deviation, exact activations: twice [`MODEL_F32_REL`]'s cause, which is rounding only.
+pub const ORDER_REL: f64 = 1e-4;
