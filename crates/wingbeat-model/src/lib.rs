@@ -1,1 +1,25 @@
-//! Placeholder.
+//! RWKV versions: which tensors a file must hold, what its state looks like, and the forward pass as calls on the
+//! backend trait.
+//!
+//! On the data path this crate stands between named tensors (`wingbeat-format`) and a device
+//! (`wingbeat-backend`); it names no device. A version is one folder (`v7/`: config, weight table, state table,
+//! forward) and one row in [`Version::ALL`]. Tokens, sampling and sessions are left to the `wingbeat` crate.
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod forward;
+mod names;
+pub mod v7;
+mod version;
+mod weights;
+
+pub use config::Config;
+pub use error::ModelError;
+pub use forward::{Forward, Network, Output, Progress, Rows, Sequence, Want};
+pub use names::Layout;
+pub use version::Version;
+pub use weights::{Catalog, Dim, GgufName, Kind, Layers, Row, Weight};
+
+#[cfg(test)]
+mod tests;

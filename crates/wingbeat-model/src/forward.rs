@@ -1,0 +1,353 @@
+//! The one forward path: any number of sequences, any number of tokens each, and for each what it wants back.
+//!
+//! Decode is a prompt of one token; a batch is a row map. The rows are worked through in chunks that bound the
+//! working set, and everything that does not depend on the version (chunks, row selection, output norm, head)
+//! happens here.
+
+use crate::{Config, ModelError};
+use std::{ops::Range, sync::Mutex};
+use wingbeat_backend::{Activation, Backend, Batch, LayerNorm, Linear, Pass, StateLayout};
+
+/// Bytes of activations that a pass may keep.
+const SCRATCH_BYTES: usize = 16 << 20;
+/// Bytes of logits that a pass may keep.
+const LOGITS_BYTES: usize = 16 << 20;
+/// Rows that a pass has at least and at most, whatever the widths.
+const PASS_ROWS: Range<usize> = 16..256;
+
+/// Which rows of a sequence are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rows {
+    /// None.
+    #[default]
+    None,
+    /// Its last token's.
+    Last,
+    /// Every token's.
+    All,
+}
+
+/// What a sequence wants back. The head runs only for rows whose logits are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Want {
+    /// Hidden vectors `(C)` after `ln_out`.
+    pub hidden: Rows,
+    /// Logits `(V)`.
+    pub logits: Rows,
+}
+
+impl Want {
+    /// Only the state is to move on.
+    pub const NOTHING: Want = Want { hidden: Rows::None, logits: Rows::None };
+    /// The last token's hidden vector.
+    pub const LAST_HIDDEN: Want = Want { hidden: Rows::Last, logits: Rows::None };
+    /// The last token's logits.
+    pub const LAST_LOGITS: Want = Want { hidden: Rows::None, logits: Rows::Last };
+    /// Every token's logits.
+    pub const ALL_LOGITS: Want = Want { hidden: Rows::None, logits: Rows::All };
+    /// Every token's hidden vector and logits.
+    pub const ALL: Want = Want { hidden: Rows::All, logits: Rows::All };
+}
+
+/// One sequence of a forward call.
+pub struct Sequence<'a, S> {
+    /// Its state, moved on by the tokens.
+    pub state: &'a mut S,
+    /// Its next tokens; none is allowed and does nothing.
+    pub tokens: &'a [u32],
+    /// What it wants back.
+    pub want: Want,
+}
+
+/// What a sequence gets back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Output {
+    /// Hidden vectors `(rows, C)`: no, one or `T` rows, as wanted.
+    pub hidden: Vec<f32>,
+    /// Logits `(rows, V)`: no, one or `T` rows, as wanted.
+    pub logits: Vec<f32>,
+}
+
+/// How far a forward call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Tokens done, over all sequences.
+    pub done: usize,
+    /// Tokens in all.
+    pub total: usize,
+}
+
+/// A version's layers on a device: what differs from version to version.
+pub trait Network<B: Backend>: Send + Sync {
+    /// The model's dimensions.
+    fn config(&self) -> &Config;
+    /// The shape of a state.
+    fn state_layout(&self) -> &StateLayout;
+    /// Widths of the activation buffers that [`Network::layers`] works in; the first is `C`, the residual stream.
+    fn scratch_widths(&self) -> Vec<usize>;
+    /// Runs the embedding and all layers; leaves the residual stream `(T, C)` in `scratch[0]`. `scratch[1]` is `(T, C)`
+    /// too and free afterwards.
+    fn layers(&self, pass: &mut B::Pass<'_>, scratch: &mut [B::Buffer]);
+    /// The norm before the head.
+    fn ln_out(&self) -> &LayerNorm<B>;
+    /// `(V, C)`.
+    fn head(&self) -> &B::Matrix;
+}
+
+/// A model that can be run: a version's layers and the buffers to run them in.
+pub struct Forward<B: Backend> {
+    network: Box<dyn Network<B>>,
+    scratch: Mutex<Scratch<B>>,
+}
+
+/// Activation buffers; they grow to what calls need, up to the limits above.
+struct Scratch<B: Backend> {
+    rows: usize,
+    buffers: Vec<B::Buffer>,
+    output_rows: usize,
+    /// `(output_rows, C)` each: selected rows, and their norm.
+    selected: Vec<B::Buffer>,
+    logits_rows: usize,
+    /// `(logits_rows, V)`.
+    logits: Option<B::Buffer>,
+    batch: Batch,
+}
+
+impl<B: Backend> Forward<B> {
+    pub(crate) fn new(network: Box<dyn Network<B>>) -> Forward<B> {
+        let scratch = Scratch {
+            rows: 0,
+            buffers: Vec::new(),
+            output_rows: 0,
+            selected: Vec::new(),
+            logits_rows: 0,
+            logits: None,
+            batch: Batch::new(),
+        };
+        Forward { network, scratch: Mutex::new(scratch) }
+    }
+
+    /// The model's dimensions.
+    pub fn config(&self) -> &Config {
+        self.network.config()
+    }
+
+    /// The shape of a state.
+    pub fn state_layout(&self) -> &StateLayout {
+        self.network.state_layout()
+    }
+
+    /// Rows that a pass takes at most.
+    pub fn max_pass_rows(&self) -> usize {
+        let row_bytes = self.network.scratch_widths().iter().sum::<usize>() * size_of::<f32>();
+        (SCRATCH_BYTES / row_bytes.max(1)).clamp(PASS_ROWS.start, PASS_ROWS.end)
+    }
+
+    /// Moves every sequence on by its tokens and returns what each wants, in order.
+    ///
+    /// `progress` is called after every pass and stops the call by returning false.
+    ///
+    /// # Errors
+    /// A token is outside the vocabulary (nothing has been changed then), the device fails, or `progress` stopped it
+    /// (the states hold the tokens done so far then).
+    pub fn run(
+        &self,
+        backend: &B,
+        sequences: &mut [Sequence<'_, B::State>],
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Vec<Output>, ModelError> {
+        let vocab = self.config().n_vocab;
+        for (sequence, s) in sequences.iter().enumerate() {
+            if let Some(position) = s.tokens.iter().position(|&t| t as usize >= vocab) {
+                return Err(ModelError::TokenOutOfRange { sequence, position, token: s.tokens[position], vocab });
+            }
+        }
+        // A thread that panicked under this lock left buffers whose contents are rewritten anyway.
+        let scratch = &mut *self.scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let total = sequences.iter().map(|s| s.tokens.len()).sum();
+        let mut outputs: Vec<Output> = sequences.iter().map(|_| Output::default()).collect();
+        let mut plan = Plan::new(self, sequences);
+        let mut done = 0;
+        while let Some(part) = plan.next(sequences) {
+            self.run_pass(backend, scratch, sequences, &part, &mut outputs)?;
+            done += part.n_rows;
+            if !progress(Progress { done, total }) && done < total {
+                return Err(ModelError::Stopped { done, total });
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn run_pass(
+        &self,
+        backend: &B,
+        scratch: &mut Scratch<B>,
+        sequences: &mut [Sequence<'_, B::State>],
+        part: &Part,
+        outputs: &mut [Output],
+    ) -> Result<(), ModelError> {
+        let Config { n_channels, n_vocab, .. } = *self.config();
+        scratch.grow(backend, &*self.network, part)?;
+        scratch.batch.clear();
+        let mut states = Vec::with_capacity(part.pieces.len());
+        let mut pieces = part.pieces.iter().peekable();
+        for (index, sequence) in sequences.iter_mut().enumerate() {
+            if let Some(piece) = pieces.next_if(|piece| piece.sequence == index) {
+                scratch.batch.push(&sequence.tokens[piece.tokens.clone()]);
+                states.push(&mut *sequence.state);
+            }
+        }
+        let Scratch { buffers, selected, logits, batch, .. } = scratch;
+        let mut pass = backend.begin(batch, states)?;
+        self.network.layers(&mut pass, buffers);
+        let n_outputs = part.hidden_rows.len();
+        let mut normed = None;
+        if n_outputs > 0 {
+            let [x, hidden] = &mut selected[..] else { panic!("two buffers, see Scratch::grow") };
+            let rows: Vec<usize> = part.hidden_rows.iter().map(|o| o.row).collect();
+            pass.select_rows(&buffers[0], &rows, x);
+            pass.layer_norm(x, self.network.ln_out(), hidden);
+            if let (Some(logits), false) = (&mut *logits, part.logits_rows.is_empty()) {
+                let rows: Vec<usize> = part.logits_rows.iter().map(|o| o.row).collect();
+                if rows.len() == n_outputs {
+                    pass.linear(&mut [Linear::new(self.network.head(), hidden, logits, Activation::None)]);
+                } else {
+                    pass.select_rows(hidden, &rows, x);
+                    pass.linear(&mut [Linear::new(self.network.head(), x, logits, Activation::None)]);
+                }
+            }
+            normed = Some(hidden);
+        }
+        pass.submit()?;
+        if let Some(hidden) = normed {
+            for (i, row) in part.hidden_rows.iter().enumerate().filter(|(_, row)| row.keep) {
+                append_row(backend, hidden, i, n_channels, &mut outputs[row.sequence].hidden)?;
+            }
+        }
+        if let Some(logits) = logits {
+            for (i, row) in part.logits_rows.iter().enumerate() {
+                append_row(backend, logits, i, n_vocab, &mut outputs[row.sequence].logits)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn append_row<B: Backend>(
+    backend: &B,
+    buffer: &B::Buffer,
+    row: usize,
+    width: usize,
+    out: &mut Vec<f32>,
+) -> Result<(), ModelError> {
+    let start = out.len();
+    out.resize(start + width, 0.0);
+    Ok(backend.read(buffer, row, &mut out[start..])?)
+}
+
+impl<B: Backend> Scratch<B> {
+    fn grow(&mut self, backend: &B, network: &dyn Network<B>, part: &Part) -> Result<(), ModelError> {
+        let widths = network.scratch_widths();
+        if self.rows < part.n_rows {
+            self.buffers.clear();
+            let rows = part.n_rows.next_power_of_two();
+            self.buffers = widths.iter().map(|&width| backend.buffer(rows, width)).collect::<Result<_, _>>()?;
+            self.rows = rows;
+        }
+        let outputs = part.hidden_rows.len();
+        if self.output_rows < outputs {
+            self.selected.clear();
+            for _ in 0..2 {
+                self.selected.push(backend.buffer(outputs, network.config().n_channels)?);
+            }
+            self.output_rows = outputs;
+        }
+        let logits = part.logits_rows.len();
+        if self.logits_rows < logits {
+            self.logits = None;
+            self.logits = Some(backend.buffer(logits, network.config().n_vocab)?);
+            self.logits_rows = logits;
+        }
+        Ok(())
+    }
+}
+
+/// A sequence's share of a pass.
+struct Piece {
+    sequence: usize,
+    tokens: Range<usize>,
+}
+
+/// A row of a pass that leads to an output.
+struct OutputRow {
+    sequence: usize,
+    /// In the pass's batch; for logits, in the selected hidden rows where those are more.
+    row: usize,
+    /// Whether the hidden vector itself is wanted.
+    keep: bool,
+}
+
+/// The rows of one pass.
+struct Part {
+    pieces: Vec<Piece>,
+    n_rows: usize,
+    /// Every row that leads to an output.
+    hidden_rows: Vec<OutputRow>,
+    logits_rows: Vec<OutputRow>,
+}
+
+/// Cuts a call into passes: sequences in order, as many rows as the limits permit.
+struct Plan {
+    max_rows: usize,
+    max_logits: usize,
+    /// Next token of each sequence.
+    next: Vec<usize>,
+}
+
+impl Plan {
+    fn new<B: Backend>(forward: &Forward<B>, sequences: &[Sequence<'_, B::State>]) -> Plan {
+        let logit_bytes = forward.config().n_vocab * size_of::<f32>();
+        Plan {
+            max_rows: forward.max_pass_rows(),
+            max_logits: (LOGITS_BYTES / logit_bytes.max(1)).clamp(8, PASS_ROWS.end),
+            next: vec![0; sequences.len()],
+        }
+    }
+
+    fn next<S>(&mut self, sequences: &[Sequence<'_, S>]) -> Option<Part> {
+        let mut part = Part { pieces: Vec::new(), n_rows: 0, hidden_rows: Vec::new(), logits_rows: Vec::new() };
+        for (index, sequence) in sequences.iter().enumerate() {
+            let start = self.next[index];
+            let end = sequence.tokens.len();
+            let mut tokens = start..start;
+            while tokens.end < end && part.n_rows < self.max_rows {
+                let wanted = |rows| match rows {
+                    Rows::None => false,
+                    Rows::Last => tokens.end + 1 == end,
+                    Rows::All => true,
+                };
+                let (hidden, logits) = (wanted(sequence.want.hidden), wanted(sequence.want.logits));
+                if logits && part.logits_rows.len() == self.max_logits {
+                    break;
+                }
+                if logits {
+                    let row = part.hidden_rows.len();
+                    part.logits_rows.push(OutputRow { sequence: index, row, keep: hidden });
+                }
+                if hidden || logits {
+                    part.hidden_rows.push(OutputRow { sequence: index, row: part.n_rows, keep: hidden });
+                }
+                tokens.end += 1;
+                part.n_rows += 1;
+            }
+            self.next[index] = tokens.end;
+            if !tokens.is_empty() {
+                part.pieces.push(Piece { sequence: index, tokens });
+            }
+            if part.n_rows == self.max_rows {
+                break;
+            }
+        }
+        (part.n_rows > 0).then_some(part)
+    }
+}

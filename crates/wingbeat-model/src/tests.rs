@@ -1,0 +1,1 @@
+//! Files that are nearly models: what the loader says about them.

@@ -1,0 +1,227 @@
+//! RWKV-7's forward pass (RWKV-LM, rwkv_v7_numpy.py), from tokens to the residual stream after the last layer.
+
+use super::{ATT_SHIFT, FFN_SHIFT, WKV, state_layout};
+use crate::{Catalog, Config, ModelError, Network, Version};
+use wingbeat_backend::{
+    Activation, Backend, GroupNorm, LayerNorm, Linear, Pass, SlabAt, StateLayout, TimeMixV7,
+};
+use wingbeat_format::ModelFile;
+
+/// An RWKV-7 model on a device.
+pub struct Rwkv7<B: Backend> {
+    config: Config,
+    layout: StateLayout,
+    emb: B::Matrix,
+    ln0: LayerNorm<B>,
+    layers: Vec<Layer<B>>,
+    ln_out: LayerNorm<B>,
+    head: B::Matrix,
+}
+
+/// One layer's weights; names as in the official checkpoints.
+struct Layer<B: Backend> {
+    ln1: LayerNorm<B>,
+    ln2: LayerNorm<B>,
+    /// x_r x_w x_k x_v x_a x_g
+    mix: [B::Vector; 6],
+    receptance: B::Matrix,
+    key: B::Matrix,
+    value: B::Matrix,
+    output: B::Matrix,
+    w: LowRank<B>,
+    a: LowRank<B>,
+    /// How far this layer's value moves to the first layer's; the first layer has none.
+    v: Option<LowRank<B>>,
+    g1: B::Matrix,
+    g2: B::Matrix,
+    k_k: B::Vector,
+    k_a: B::Vector,
+    r_k: B::Vector,
+    ln_x: GroupNorm<B>,
+    ffn_x_k: B::Vector,
+    ffn_key: B::Matrix,
+    ffn_value: B::Matrix,
+}
+
+/// `bias + up · act(down · x)`.
+struct LowRank<B: Backend> {
+    /// `(R, C)`
+    down: B::Matrix,
+    /// `(C, R)`
+    up: B::Matrix,
+    /// `(C)`
+    bias: B::Vector,
+}
+
+/// Hands weights from the catalog to the device, by table name.
+struct Loader<'a, B: Backend> {
+    backend: &'a B,
+    catalog: &'a Catalog,
+    layer: Option<usize>,
+}
+
+impl<B: Backend> Loader<'_, B> {
+    fn matrix(&self, name: &str) -> Result<B::Matrix, ModelError> {
+        Ok(self.backend.matrix(&self.catalog.get(name, self.layer)?.matrix())?)
+    }
+
+    fn vector(&self, name: &str) -> Result<B::Vector, ModelError> {
+        Ok(self.backend.vector(&self.catalog.get(name, self.layer)?.vector())?)
+    }
+
+    fn norm(&self, name: &str, eps: f32) -> Result<LayerNorm<B>, ModelError> {
+        let (weight, bias) = (self.vector(&format!("{name}.weight"))?, self.vector(&format!("{name}.bias"))?);
+        Ok(LayerNorm { weight, bias, eps })
+    }
+
+    fn low_rank(&self, letter: char) -> Result<LowRank<B>, ModelError> {
+        Ok(LowRank {
+            down: self.matrix(&format!("att.{letter}1"))?,
+            up: self.matrix(&format!("att.{letter}2"))?,
+            bias: self.vector(&format!("att.{letter}0"))?,
+        })
+    }
+
+    fn layer(&self, config: &Config) -> Result<Layer<B>, ModelError> {
+        let vector = |name| self.vector(name);
+        Ok(Layer {
+            ln1: self.norm("ln1", config.layer_norm_eps)?,
+            ln2: self.norm("ln2", config.layer_norm_eps)?,
+            mix: [
+                vector("att.x_r")?,
+                vector("att.x_w")?,
+                vector("att.x_k")?,
+                vector("att.x_v")?,
+                vector("att.x_a")?,
+                vector("att.x_g")?,
+            ],
+            receptance: self.matrix("att.receptance.weight")?,
+            key: self.matrix("att.key.weight")?,
+            value: self.matrix("att.value.weight")?,
+            output: self.matrix("att.output.weight")?,
+            w: self.low_rank('w')?,
+            a: self.low_rank('a')?,
+            v: if self.layer == Some(0) { None } else { Some(self.low_rank('v')?) },
+            g1: self.matrix("att.g1")?,
+            g2: self.matrix("att.g2")?,
+            k_k: vector("att.k_k")?,
+            k_a: vector("att.k_a")?,
+            r_k: vector("att.r_k")?,
+            ln_x: GroupNorm {
+                weight: vector("att.ln_x.weight")?,
+                bias: vector("att.ln_x.bias")?,
+                eps: config.group_norm_eps,
+            },
+            ffn_x_k: vector("ffn.x_k")?,
+            ffn_key: self.matrix("ffn.key.weight")?,
+            ffn_value: self.matrix("ffn.value.weight")?,
+        })
+    }
+}
+
+impl<B: Backend> Rwkv7<B> {
+    /// Finds the weights in a file and hands them to a device, in layer order.
+    ///
+    /// # Errors
+    /// A tensor is missing or misshapen, or the device refuses it.
+    pub fn load(file: &ModelFile, backend: &B) -> Result<Rwkv7<B>, ModelError> {
+        let config = Version::V7.config(file)?;
+        let catalog = &Catalog::new(file, &config)?;
+        let global = Loader { backend, catalog, layer: None };
+        let at = |layer| Loader { backend, catalog, layer: Some(layer) };
+        let emb = global.matrix("emb.weight")?;
+        let ln0 = at(0).norm("ln0", config.layer_norm_eps)?;
+        let layers = (0..config.n_layers).map(|l| at(l).layer(&config)).collect::<Result<Vec<_>, _>>()?;
+        let ln_out = global.norm("ln_out", config.layer_norm_eps)?;
+        let head = global.matrix("head.weight")?;
+        Ok(Rwkv7 { layout: state_layout(&config), config, emb, ln0, layers, ln_out, head })
+    }
+}
+
+impl<B: Backend> Network<B> for Rwkv7<B> {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn state_layout(&self) -> &StateLayout {
+        &self.layout
+    }
+
+    fn scratch_widths(&self) -> Vec<usize> {
+        let c = self.config.n_channels;
+        let rank = |letter| self.config.low_rank(letter).max(1);
+        let mut widths = vec![c; 18];
+        widths.extend(['w', 'a', 'v', 'g'].map(rank));
+        widths.push(self.config.n_ffn);
+        widths
+    }
+
+    fn layers(&self, pass: &mut B::Pass<'_>, scratch: &mut [B::Buffer]) {
+        let [
+            x, normed,
+            xr, xw, xk, xv, xa, xg,
+            r, k, v, w, a, g, v_gate,
+            v_first, kk, y,
+            w_low, a_low, v_low, g_low,
+            ffn,
+        ] = scratch
+        else {
+            panic!("scratch has the buffers that scratch_widths lists");
+        };
+        let head_size = self.config.head_size;
+        pass.embed(&self.emb, normed);
+        pass.layer_norm(normed, &self.ln0, x);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let at = |slab| SlabAt { slab, layer: index };
+            // Time mix.
+            let mix = layer.mix.each_ref();
+            pass.norm_shift(
+                x, &layer.ln1, normed, at(ATT_SHIFT), &mix,
+                &mut [&mut *xr, &mut *xw, &mut *xk, &mut *xv, &mut *xa, &mut *xg],
+            );
+            let mut down = vec![
+                Linear::new(&layer.receptance, xr, r, Activation::None),
+                Linear::new(&layer.key, xk, k, Activation::None),
+                Linear::new(&layer.value, xv, v, Activation::None),
+                Linear::new(&layer.w.down, xw, w_low, Activation::Tanh),
+                Linear::new(&layer.a.down, xa, a_low, Activation::None),
+                Linear::new(&layer.g1, xg, g_low, Activation::Sigmoid),
+            ];
+            if let Some(low) = &layer.v {
+                down.push(Linear::new(&low.down, xv, v_low, Activation::None));
+            }
+            pass.linear(&mut down);
+            let mut up = vec![
+                Linear::new(&layer.w.up, w_low, w, Activation::BiasDecay(&layer.w.bias)),
+                Linear::new(&layer.a.up, a_low, a, Activation::BiasSigmoid(&layer.a.bias)),
+                Linear::new(&layer.g2, g_low, g, Activation::None),
+            ];
+            if let Some(low) = &layer.v {
+                up.push(Linear::new(&low.up, v_low, v_gate, Activation::BiasSigmoid(&low.bias)));
+            }
+            pass.linear(&mut up);
+            pass.time_mix_v7(TimeMixV7 {
+                r, w, k, v, v_first,
+                v_gate: layer.v.is_some().then_some(&*v_gate),
+                a, g, kk, y,
+                k_k: &layer.k_k, k_a: &layer.k_a, r_k: &layer.r_k, ln_x: &layer.ln_x,
+                state: at(WKV),
+                head_size,
+            });
+            pass.linear(&mut [Linear::new(&layer.output, y, x, Activation::Add)]);
+            // Channel mix.
+            pass.norm_shift(x, &layer.ln2, normed, at(FFN_SHIFT), &[&layer.ffn_x_k], &mut [&mut *xk]);
+            pass.linear(&mut [Linear::new(&layer.ffn_key, xk, ffn, Activation::ReluSquared)]);
+            let value = Linear::new(&layer.ffn_value, ffn, x, Activation::Add);
+            pass.linear(&mut [Linear { sparse_x: true, ..value }]);
+        }
+    }
+
+    fn ln_out(&self) -> &LayerNorm<B> {
+        &self.ln_out
+    }
+
+    fn head(&self) -> &B::Matrix {
+        &self.head
+    }
+}
