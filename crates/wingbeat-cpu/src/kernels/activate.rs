@@ -1,0 +1,73 @@
+//! What happens to a product before it is stored.
+
+use super::exp::{exp, sigmoid, tanh};
+use crate::simd::{Simd, scalar::Scalar};
+use wingbeat_backend::WKV7_DECAY_SCALE;
+
+/// An elementwise function of a product, with the bias's part for the rows at hand.
+#[derive(Clone, Copy)]
+pub(crate) enum Epilogue<'a> {
+    Tanh,
+    Sigmoid,
+    ReluSquared,
+    BiasSigmoid(&'a [f32]),
+    BiasDecay(&'a [f32]),
+}
+
+/// `z ← f(z)`
+#[inline(always)]
+pub(super) unsafe fn activate<S: Simd>(z: &mut [f32], epilogue: Epilogue<'_>) {
+    if let Epilogue::BiasSigmoid(bias) | Epilogue::BiasDecay(bias) = epilogue {
+        assert_eq!(bias.len(), z.len());
+    }
+    let whole = z.len() - z.len() % S::LANES;
+    // SAFETY: indices stay below the lengths, equal as checked; a tail shorter than the portable lanes is padded.
+    unsafe {
+        let mut i = 0;
+        while i < whole {
+            let p = z.as_mut_ptr().add(i);
+            S::store(p, apply::<S>(S::load(p), epilogue, i));
+            i += S::LANES;
+        }
+        while i < z.len() {
+            let n = (z.len() - i).min(Scalar::LANES);
+            let (mut tail, mut bias_tail) = ([0.0; Scalar::LANES], [0.0; Scalar::LANES]);
+            tail[..n].copy_from_slice(&z[i..i + n]);
+            let epilogue = match epilogue {
+                Epilogue::BiasSigmoid(bias) => {
+                    bias_tail[..n].copy_from_slice(&bias[i..i + n]);
+                    Epilogue::BiasSigmoid(&bias_tail)
+                }
+                Epilogue::BiasDecay(bias) => {
+                    bias_tail[..n].copy_from_slice(&bias[i..i + n]);
+                    Epilogue::BiasDecay(&bias_tail)
+                }
+                other => other,
+            };
+            let done = apply::<Scalar>(tail, epilogue, 0);
+            z[i..i + n].copy_from_slice(&done[..n]);
+            i += n;
+        }
+    }
+}
+
+/// One vector; `at` is its place in the bias.
+#[inline(always)]
+unsafe fn apply<S: Simd>(z: S::V, epilogue: Epilogue<'_>, at: usize) -> S::V {
+    // SAFETY: the caller checked that the bias reaches to `at + LANES`.
+    unsafe {
+        match epilogue {
+            Epilogue::Tanh => tanh::<S>(z),
+            Epilogue::Sigmoid => sigmoid::<S>(z),
+            Epilogue::ReluSquared => {
+                let z = S::max(z, S::splat(0.0));
+                S::mul(z, z)
+            }
+            Epilogue::BiasSigmoid(bias) => sigmoid::<S>(S::add(z, S::load(bias.as_ptr().add(at)))),
+            Epilogue::BiasDecay(bias) => {
+                let s = sigmoid::<S>(S::add(z, S::load(bias.as_ptr().add(at))));
+                exp::<S>(S::mul(s, S::splat(-WKV7_DECAY_SCALE)))
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Every kernel against its portable twin, on this processor's instruction sets.

@@ -1,0 +1,167 @@
+//! Matrix products. Each thread takes one contiguous share of every matrix's rows: a stream of its own through the
+//! mapped file. Few rows of activations go through dot products on the stored type, many through panels of weight
+//! rows that are widened once.
+
+use super::CpuPass;
+use crate::{
+    CpuBackend, Scratch,
+    buffer::SharedRows,
+    kernels::{Columns, Epilogue, Kernels, MatVec, PANEL_ROWS, Panel},
+    matrix::{Kind, Matrix},
+    pool::share,
+};
+use std::ops::Range;
+use wingbeat_backend::{Activation, Linear};
+
+/// From this many rows of activations on, widening a panel of weights pays.
+pub(crate) const PANEL_MIN_TOKENS: usize = 4;
+
+/// Shares are cut at multiples of this many rows: a cache line of outputs.
+const SHARE_ROWS: usize = 16;
+
+/// A job as the threads see it.
+struct Job<'a> {
+    weight: &'a Matrix,
+    /// `(n_tokens, cols)`
+    x: &'a [f32],
+    y: SharedRows<'a>,
+    activation: Activation<'a, CpuBackend>,
+}
+
+impl CpuPass<'_> {
+    pub(super) fn run_linear(&mut self, jobs: &mut [Linear<'_, CpuBackend>]) {
+        let n_tokens = self.n_rows;
+        let jobs: Vec<Job<'_>> = jobs
+            .iter_mut()
+            .map(|job| {
+                let source = &job.weight.source;
+                assert_eq!((job.x.width, job.y.width), (source.cols, source.rows), "widths of {}", source.name);
+                Job {
+                    weight: job.weight,
+                    x: &job.x.as_slice()[..n_tokens * source.cols],
+                    y: job.y.shared(),
+                    activation: job.activation,
+                }
+            })
+            .collect();
+        let crate::Workers { pool, scratch } = &mut *self.workers;
+        let (kernels, n_threads) = (self.kernels, pool.n_threads());
+        pool.run(&|thread| {
+            // Each thread locks its own; a panic leaves nothing behind but scratch memory.
+            let scratch = &mut *scratch[thread].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            for job in &jobs {
+                let rows = share(job.weight.source.rows, SHARE_ROWS, thread, n_threads);
+                if !rows.is_empty() {
+                    // SAFETY: shares of different threads don't overlap.
+                    unsafe { job.run(kernels, rows, n_tokens, scratch) };
+                }
+            }
+        });
+    }
+}
+
+impl Job<'_> {
+    /// Computes `rows` of the product for all tokens.
+    ///
+    /// # Safety
+    /// No other thread touches columns `rows` of `y`.
+    unsafe fn run(&self, kernels: &Kernels, rows: Range<usize>, n_tokens: usize, scratch: &mut Scratch) {
+        let cols = self.weight.source.cols;
+        let add = matches!(self.activation, Activation::Add);
+        let panels = match self.weight.kind {
+            Kind::Columns(_) => false,
+            Kind::Decoded => true,
+            Kind::Float(_) | Kind::Int8(_) => n_tokens >= PANEL_MIN_TOKENS,
+        };
+        if panels {
+            // SAFETY: the caller's promise.
+            unsafe { self.run_panels(kernels, rows.clone(), n_tokens, scratch) };
+        } else {
+            let Scratch { quantized, product, .. } = scratch;
+            if matches!(self.weight.kind, Kind::Int8(_)) {
+                quantized.reserve(n_tokens, cols);
+                for (t, x) in self.x.chunks_exact(cols).enumerate() {
+                    // SAFETY: the table's instructions are there.
+                    unsafe { (kernels.quantize)(x, quantized, t) };
+                }
+            }
+            for (t, x) in self.x.chunks_exact(cols).enumerate() {
+                // SAFETY: the caller's promise.
+                let y = unsafe { self.y.part(t, rows.clone()) };
+                let out = if add {
+                    product.resize(rows.len().max(product.len()), 0.0);
+                    &mut product[..rows.len()]
+                } else {
+                    &mut *y
+                };
+                let (weights, row_bytes) = (&self.weight.source.data[..], self.weight.row_bytes);
+                // SAFETY: the table's instructions are there; the kernels check lengths.
+                unsafe {
+                    match self.weight.kind {
+                        Kind::Float(kernel) => {
+                            kernel(&mut MatVec { weights, row_bytes, rows: rows.clone(), x, q: None, out });
+                        }
+                        Kind::Int8(kernel) => {
+                            let q = Some((&*quantized, t));
+                            kernel(&mut MatVec { weights, row_bytes, rows: rows.clone(), x, q, out });
+                        }
+                        Kind::Columns(kernel) => {
+                            kernel(&mut Columns { weights, row_bytes, rows: rows.clone(), x, out });
+                        }
+                        Kind::Decoded => unreachable!("decoded matrices go through panels"),
+                    }
+                    if add {
+                        (kernels.add)(y, &product[..rows.len()]);
+                    }
+                }
+            }
+        }
+        let bias_part = |bias: &'_ Vec<f32>| bias[rows.clone()].to_vec();
+        let bias;
+        let epilogue = match self.activation {
+            Activation::None | Activation::Add => return,
+            Activation::Tanh => Epilogue::Tanh,
+            Activation::Sigmoid => Epilogue::Sigmoid,
+            Activation::ReluSquared => Epilogue::ReluSquared,
+            Activation::BiasSigmoid(vector) => {
+                bias = bias_part(vector);
+                Epilogue::BiasSigmoid(&bias)
+            }
+            Activation::BiasDecay(vector) => {
+                bias = bias_part(vector);
+                Epilogue::BiasDecay(&bias)
+            }
+        };
+        for t in 0..n_tokens {
+            // SAFETY: the caller's promise; the table's instructions are there.
+            unsafe { (kernels.activate)(self.y.part(t, rows.clone()), epilogue) };
+        }
+    }
+
+    /// Panel after panel of the rows.
+    ///
+    /// # Safety
+    /// As [`Job::run`].
+    unsafe fn run_panels(&self, kernels: &Kernels, rows: Range<usize>, n_tokens: usize, scratch: &mut Scratch) {
+        let cols = self.weight.source.cols;
+        scratch.panel.resize((PANEL_ROWS * cols).max(scratch.panel.len()), 0.0);
+        for first_row in rows.clone().step_by(PANEL_ROWS) {
+            let n_rows = PANEL_ROWS.min(rows.end - first_row);
+            for (i, row) in scratch.panel.chunks_exact_mut(cols).take(n_rows).enumerate() {
+                self.weight.widen_row(kernels, first_row + i, row);
+            }
+            let panel = Panel {
+                weights: &scratch.panel,
+                n_rows,
+                x: self.x,
+                cols,
+                n_tokens,
+                first_row,
+                y: self.y,
+                add: matches!(self.activation, Activation::Add),
+            };
+            // SAFETY: the table's instructions are there; the caller's promise.
+            unsafe { (kernels.panel)(&panel) };
+        }
+    }
+}

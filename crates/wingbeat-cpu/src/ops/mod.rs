@@ -1,0 +1,82 @@
+//! The operations of a pass, in terms of kernels and threads. They run when called.
+
+mod linear;
+mod rows;
+mod time_mix;
+
+pub(crate) use linear::PANEL_MIN_TOKENS;
+
+use crate::{Buffer, CpuBackend, Matrix, State, Workers, kernels::Kernels};
+use std::sync::MutexGuard;
+use wingbeat_backend::{
+    BackendError, Batch, LayerNorm, Linear, Pass, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
+};
+
+/// A pass on the CPU. It holds the backend's threads until it ends.
+pub struct CpuPass<'a> {
+    kernels: &'static Kernels,
+    workers: MutexGuard<'a, Workers>,
+    batch: &'a Batch,
+    states: Vec<&'a mut State>,
+    /// Rows of the buffers in use: the batch's, then the selected ones.
+    n_rows: usize,
+}
+
+impl<'a> CpuPass<'a> {
+    pub(crate) fn new(
+        kernels: &'static Kernels,
+        workers: MutexGuard<'a, Workers>,
+        batch: &'a Batch,
+        states: Vec<&'a mut State>,
+    ) -> CpuPass<'a> {
+        assert_eq!(batch.sequences().len(), states.len(), "one state a sequence");
+        CpuPass { kernels, workers, batch, states, n_rows: batch.n_rows() }
+    }
+}
+
+impl Pass<CpuBackend> for CpuPass<'_> {
+    fn embed(&mut self, table: &Matrix, x: &mut Buffer) {
+        for (t, &token) in self.batch.tokens().iter().enumerate() {
+            table.widen_row(self.kernels, token as usize, x.row_mut(t));
+        }
+    }
+
+    fn layer_norm(&mut self, x: &Buffer, norm: &LayerNorm<CpuBackend>, y: &mut Buffer) {
+        self.run_layer_norm(x, norm, y);
+    }
+
+    fn token_shift(&mut self, x: &Buffer, state: SlabAt, mixes: &[&Vec<f32>], ys: &mut [&mut Buffer]) {
+        self.run_token_shift(x, state, mixes, ys);
+    }
+
+    fn linear(&mut self, jobs: &mut [Linear<'_, CpuBackend>]) {
+        self.run_linear(jobs);
+    }
+
+    fn v7_keys(&mut self, args: V7Keys<'_, CpuBackend>) {
+        self.run_v7_keys(args);
+    }
+
+    fn wkv7(&mut self, args: Wkv7<'_, CpuBackend>) {
+        self.run_wkv7(args);
+    }
+
+    fn v7_readout(&mut self, args: V7Readout<'_, CpuBackend>) {
+        self.run_v7_readout(args);
+    }
+
+    fn time_mix_v7(&mut self, args: TimeMixV7<'_, CpuBackend>) {
+        self.run_time_mix_v7(args);
+    }
+
+    fn select_rows(&mut self, x: &Buffer, rows: &[usize], y: &mut Buffer) {
+        for (i, &row) in rows.iter().enumerate() {
+            y.row_mut(i).copy_from_slice(x.row(row));
+        }
+        self.n_rows = rows.len();
+    }
+
+    fn submit(self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}

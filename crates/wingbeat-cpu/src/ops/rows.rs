@@ -1,0 +1,62 @@
+//! Operations whose rows are independent, or nearly: layer norm and token shift.
+
+use super::CpuPass;
+use crate::{Buffer, CpuBackend, buffer::SharedRows, pool::share};
+use wingbeat_backend::{LayerNorm, SlabAt};
+
+/// Below this many rows a parallel region costs more than it saves.
+const PARALLEL_ROWS: usize = 4;
+
+impl CpuPass<'_> {
+    /// Runs `row(t)` for every row, on all threads if there are enough rows.
+    fn for_each_row(&mut self, row: &(dyn Fn(usize) + Sync)) {
+        let n_rows = self.n_rows;
+        let pool = &mut self.workers.pool;
+        if n_rows < PARALLEL_ROWS {
+            return (0..n_rows).for_each(row);
+        }
+        let n_threads = pool.n_threads();
+        pool.run(&|thread| share(n_rows, 1, thread, n_threads).for_each(row));
+    }
+
+    pub(super) fn run_layer_norm(&mut self, x: &Buffer, norm: &LayerNorm<CpuBackend>, y: &mut Buffer) {
+        let (kernels, width, y) = (self.kernels, x.width, y.shared());
+        self.for_each_row(&|t| {
+            // SAFETY: every row is one thread's; the table's instructions are there.
+            unsafe { (kernels.layer_norm)(x.row(t), &norm.weight, &norm.bias, norm.eps, y.part(t, 0..width)) };
+        });
+    }
+
+    pub(super) fn run_token_shift(
+        &mut self,
+        x: &Buffer,
+        state: SlabAt,
+        mixes: &[&Vec<f32>],
+        ys: &mut [&mut Buffer],
+    ) {
+        assert_eq!(mixes.len(), ys.len(), "one mix a result");
+        let (kernels, width, batch) = (self.kernels, x.width, self.batch);
+        let ys: Vec<SharedRows<'_>> = ys.iter_mut().map(|y| y.shared()).collect();
+        let shift = |t: usize, previous: &[f32]| {
+            for (mix, y) in mixes.iter().zip(&ys) {
+                // SAFETY: every row is one thread's; the table's instructions are there.
+                unsafe { (kernels.shift)(x.row(t), previous, mix, y.part(t, 0..width)) };
+            }
+        };
+        // First rows need the states, which then take the last rows.
+        let mut is_first = vec![false; self.n_rows];
+        for (sequence, states) in batch.sequences().iter().zip(&mut self.states) {
+            let last = states.layer_mut(state.slab, state.layer);
+            shift(sequence.first_row, last);
+            last.copy_from_slice(x.row(sequence.first_row + sequence.n_tokens - 1));
+            is_first[sequence.first_row] = true;
+        }
+        if batch.sequences().len() < self.n_rows {
+            self.for_each_row(&|t| {
+                if !is_first[t] {
+                    shift(t, x.row(t - 1));
+                }
+            });
+        }
+    }
+}

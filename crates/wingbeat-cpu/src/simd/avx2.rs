@@ -1,0 +1,192 @@
+//! AVX2, FMA and F16C: 8 lanes.
+
+use super::{Blocks, Simd};
+use std::arch::x86_64::*;
+
+/// AVX2, FMA, F16C.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2;
+
+// SAFETY of every block in this file: the instructions are there and pointers are valid for the lanes touched; both
+// are the trait's contract, kept by `kernels/`.
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Simd for Avx2 {
+    type V = __m256;
+    const LANES: usize = 8;
+    const TILE: usize = 2;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> __m256 {
+        unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(p) }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u8) -> __m256 {
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u8) -> __m256 {
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: __m256) {
+        unsafe { _mm256_storeu_ps(p, v) }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(p: *mut i8, v: __m256) {
+        unsafe {
+            let i = _mm256_cvtps_epi32(v);
+            let words = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256::<1>(i));
+            _mm_storel_epi64(p.cast(), _mm_packs_epi16(words, words));
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn max(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_max_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn min(a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_min_ps(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn abs(a: __m256) -> __m256 {
+        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), a) }
+    }
+    #[inline(always)]
+    unsafe fn round(a: __m256) -> __m256 {
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    }
+    #[inline(always)]
+    unsafe fn exp2_int(a: __m256) -> __m256 {
+        unsafe {
+            let biased = _mm256_add_epi32(_mm256_cvtps_epi32(a), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+        }
+    }
+    #[inline(always)]
+    unsafe fn sum(a: __m256) -> f32 {
+        unsafe {
+            let x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn max_lane(a: __m256) -> f32 {
+        unsafe {
+            let x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+}
+
+/// Byte blocks in AVX2; `DOT` multiplies.
+macro_rules! avx_blocks {
+    ($name:ty, $dot:ident) => {
+        #[allow(clippy::undocumented_unsafe_blocks)]
+        impl Blocks for $name {
+            type B = __m256i;
+            type F = __m256;
+
+            #[inline(always)]
+            unsafe fn load(p: *const u8) -> __m256i {
+                unsafe { _mm256_loadu_si256(p.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn load_twice(p: *const u8) -> __m256i {
+                unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(p.cast())) }
+            }
+            #[inline(always)]
+            unsafe fn splat(b: u8) -> __m256i {
+                unsafe { _mm256_set1_epi8(b as i8) }
+            }
+            #[inline(always)]
+            unsafe fn and(a: __m256i, b: __m256i) -> __m256i {
+                unsafe { _mm256_and_si256(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn or(a: __m256i, b: __m256i) -> __m256i {
+                unsafe { _mm256_or_si256(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn sub(a: __m256i, b: __m256i) -> __m256i {
+                unsafe { _mm256_sub_epi8(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn shr<const N: i32>(a: __m256i) -> __m256i {
+                unsafe { _mm256_and_si256(_mm256_srli_epi16::<N>(a), _mm256_set1_epi8((0xffu8 >> N) as i8)) }
+            }
+            #[inline(always)]
+            unsafe fn shl<const N: i32>(a: __m256i) -> __m256i {
+                unsafe { _mm256_and_si256(_mm256_slli_epi16::<N>(a), _mm256_set1_epi8((0xffu8 << N) as i8)) }
+            }
+            #[inline(always)]
+            unsafe fn low_high(a: __m256i, b: __m256i) -> __m256i {
+                unsafe { _mm256_blend_epi32::<0xf0>(a, b) }
+            }
+            #[inline(always)]
+            unsafe fn dot_signed(w: __m256i, x: __m256i) -> __m256 {
+                // |w| unsigned, its sign moved to x: |w|·sign(w)x = w·x, also for w = -128.
+                unsafe { $dot(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) }
+            }
+            #[inline(always)]
+            unsafe fn dot_unsigned(w: __m256i, x: __m256i) -> __m256 {
+                unsafe { $dot(w, x) }
+            }
+            #[inline(always)]
+            unsafe fn f_splat(x: f32) -> __m256 {
+                unsafe { _mm256_set1_ps(x) }
+            }
+            #[inline(always)]
+            unsafe fn f_halves(low: f32, high: f32) -> __m256 {
+                unsafe { _mm256_set_m128(_mm_set1_ps(high), _mm_set1_ps(low)) }
+            }
+            #[inline(always)]
+            unsafe fn f_load(p: *const f32) -> __m256 {
+                unsafe { _mm256_loadu_ps(p) }
+            }
+            #[inline(always)]
+            unsafe fn f_fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+                unsafe { _mm256_fmadd_ps(a, b, c) }
+            }
+            #[inline(always)]
+            unsafe fn f_sum(a: __m256) -> f32 {
+                unsafe { <Avx2 as Simd>::sum(a) }
+            }
+        }
+    };
+}
+pub(super) use avx_blocks;
+
+/// Sums of pairs fit i16: 128·127·2 = 32512.
+#[inline(always)]
+unsafe fn maddubs(w: __m256i, x: __m256i) -> __m256 {
+    // SAFETY: AVX2 is there (trait contract).
+    unsafe { _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1))) }
+}
+
+avx_blocks!(Avx2, maddubs);

@@ -1,0 +1,85 @@
+//! Vectors as the kernels see them: f32 lanes ([`Simd`]) and blocks of 32 bytes ([`Blocks`]).
+//!
+//! A kernel is written once, generic over these traits and inlined whole into a function that has the instructions
+//! switched on (`kernels/mod.rs`). One file an instruction set implements them; `scalar.rs` is the portable twin of
+//! every kernel.
+//!
+//! Every method is unsafe for the same two reasons: the processor must have the instructions, and pointers must be
+//! valid for the lanes read or written (no alignment is asked for).
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod scalar;
+
+/// Lanes of f32.
+#[allow(clippy::missing_safety_doc)]
+pub(crate) trait Simd: Copy {
+    /// A vector.
+    type V: Copy;
+    /// Its lanes.
+    const LANES: usize;
+    /// Rows of activations in a tile of the panel product: what the registers hold beside four rows of weights.
+    const TILE: usize;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    /// Widens IEEE half-precision values.
+    unsafe fn load_f16(p: *const u8) -> Self::V;
+    /// Widens bfloat16 values.
+    unsafe fn load_bf16(p: *const u8) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    /// Rounds to nearest (ties to even) and stores a byte a lane; the values are within ±127.
+    unsafe fn store_i8(p: *mut i8, v: Self::V);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn mul(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
+    /// `a·b + c`
+    unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn abs(a: Self::V) -> Self::V;
+    /// To the nearest whole number.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// `2^a` for whole numbers in `-126..=127`.
+    unsafe fn exp2_int(a: Self::V) -> Self::V;
+    unsafe fn sum(a: Self::V) -> f32;
+    unsafe fn max_lane(a: Self::V) -> f32;
+}
+
+/// 32 bytes at a time: integer dot products of quantized blocks.
+#[allow(clippy::missing_safety_doc)]
+pub(crate) trait Blocks: Copy {
+    /// 32 bytes.
+    type B: Copy;
+    /// 8 lanes of f32; lanes 0 to 3 belong to the first 16 bytes.
+    type F: Copy;
+
+    unsafe fn load(p: *const u8) -> Self::B;
+    /// 16 bytes, twice.
+    unsafe fn load_twice(p: *const u8) -> Self::B;
+    unsafe fn splat(b: u8) -> Self::B;
+    unsafe fn and(a: Self::B, b: Self::B) -> Self::B;
+    unsafe fn or(a: Self::B, b: Self::B) -> Self::B;
+    unsafe fn sub(a: Self::B, b: Self::B) -> Self::B;
+    /// Every byte shifted right by `N`, zeros shifted in.
+    unsafe fn shr<const N: i32>(a: Self::B) -> Self::B;
+    /// Every byte shifted left by `N`.
+    unsafe fn shl<const N: i32>(a: Self::B) -> Self::B;
+    /// The first 16 bytes of `a` and the last 16 of `b`.
+    unsafe fn low_high(a: Self::B, b: Self::B) -> Self::B;
+    /// Products of signed weights with signed activations (not -128), summed in fours, as f32.
+    unsafe fn dot_signed(w: Self::B, x: Self::B) -> Self::F;
+    /// Products of unsigned weights (at most 127) with signed activations, summed in fours, as f32.
+    unsafe fn dot_unsigned(w: Self::B, x: Self::B) -> Self::F;
+    unsafe fn f_splat(x: f32) -> Self::F;
+    /// `low` in lanes 0 to 3, `high` in 4 to 7.
+    unsafe fn f_halves(low: f32, high: f32) -> Self::F;
+    unsafe fn f_load(p: *const f32) -> Self::F;
+    unsafe fn f_fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    unsafe fn f_sum(a: Self::F) -> f32;
+}

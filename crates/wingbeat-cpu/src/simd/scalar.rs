@@ -1,0 +1,197 @@
+//! The portable twin: eight lanes in an array, which compilers vectorise with whatever the target always has.
+
+use super::{Blocks, Simd};
+use half::{bf16, f16};
+
+/// Portable lanes.
+#[derive(Clone, Copy)]
+pub(crate) struct Scalar;
+
+const N: usize = 8;
+
+#[inline(always)]
+fn map(a: [f32; N], f: impl Fn(f32) -> f32) -> [f32; N] {
+    a.map(f)
+}
+
+#[inline(always)]
+fn zip(a: [f32; N], b: [f32; N], f: impl Fn(f32, f32) -> f32) -> [f32; N] {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+#[inline(always)]
+unsafe fn half_bits(p: *const u8, i: usize) -> u16 {
+    // SAFETY: the caller's pointer is valid for all lanes.
+    unsafe { p.add(2 * i).cast::<u16>().read_unaligned() }
+}
+
+impl Simd for Scalar {
+    type V = [f32; N];
+    const LANES: usize = N;
+    const TILE: usize = 2;
+
+    #[inline(always)]
+    unsafe fn splat(x: f32) -> [f32; N] {
+        [x; N]
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> [f32; N] {
+        // SAFETY: valid for all lanes (trait contract).
+        unsafe { p.cast::<[f32; N]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u8) -> [f32; N] {
+        // SAFETY: valid for all lanes (trait contract).
+        std::array::from_fn(|i| f16::from_bits(unsafe { half_bits(p, i) }).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(p: *const u8) -> [f32; N] {
+        // SAFETY: valid for all lanes (trait contract).
+        std::array::from_fn(|i| bf16::from_bits(unsafe { half_bits(p, i) }).to_f32())
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut f32, v: [f32; N]) {
+        // SAFETY: valid for all lanes (trait contract).
+        unsafe { p.cast::<[f32; N]>().write_unaligned(v) }
+    }
+    #[inline(always)]
+    unsafe fn store_i8(p: *mut i8, v: [f32; N]) {
+        // SAFETY: valid for all lanes (trait contract).
+        unsafe { p.cast::<[i8; N]>().write_unaligned(v.map(|x| x.round_ties_even() as i8)) }
+    }
+    #[inline(always)]
+    unsafe fn add(a: [f32; N], b: [f32; N]) -> [f32; N] {
+        zip(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: [f32; N], b: [f32; N]) -> [f32; N] {
+        zip(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: [f32; N], b: [f32; N]) -> [f32; N] {
+        zip(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: [f32; N], b: [f32; N]) -> [f32; N] {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    unsafe fn fma(a: [f32; N], b: [f32; N], c: [f32; N]) -> [f32; N] {
+        // Two roundings: a fused one would be a library call where the target has no instruction for it.
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    unsafe fn max(a: [f32; N], b: [f32; N]) -> [f32; N] {
+        zip(a, b, f32::max)
+    }
+    #[inline(always)]
+    unsafe fn min(a: [f32; N], b: [f32; N]) -> [f32; N] {
+        zip(a, b, f32::min)
+    }
+    #[inline(always)]
+    unsafe fn abs(a: [f32; N]) -> [f32; N] {
+        map(a, f32::abs)
+    }
+    #[inline(always)]
+    unsafe fn round(a: [f32; N]) -> [f32; N] {
+        map(a, f32::round_ties_even)
+    }
+    #[inline(always)]
+    unsafe fn exp2_int(a: [f32; N]) -> [f32; N] {
+        map(a, |a| f32::from_bits(((a as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    unsafe fn sum(a: [f32; N]) -> f32 {
+        let [a, b, c, d, e, f, g, h] = a;
+        ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+    #[inline(always)]
+    unsafe fn max_lane(a: [f32; N]) -> f32 {
+        a.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+}
+
+#[inline(always)]
+fn bytes(f: impl Fn(usize) -> u8) -> [u8; 32] {
+    std::array::from_fn(f)
+}
+
+#[inline(always)]
+fn sums(f: impl Fn(usize) -> i32) -> [f32; 8] {
+    std::array::from_fn(|lane| (4 * lane..4 * lane + 4).map(&f).sum::<i32>() as f32)
+}
+
+impl Blocks for Scalar {
+    type B = [u8; 32];
+    type F = [f32; 8];
+
+    #[inline(always)]
+    unsafe fn load(p: *const u8) -> [u8; 32] {
+        // SAFETY: valid for 32 bytes (trait contract).
+        unsafe { p.cast::<[u8; 32]>().read() }
+    }
+    #[inline(always)]
+    unsafe fn load_twice(p: *const u8) -> [u8; 32] {
+        // SAFETY: valid for 16 bytes (trait contract).
+        let half = unsafe { p.cast::<[u8; 16]>().read() };
+        bytes(|i| half[i % 16])
+    }
+    #[inline(always)]
+    unsafe fn splat(b: u8) -> [u8; 32] {
+        [b; 32]
+    }
+    #[inline(always)]
+    unsafe fn and(a: [u8; 32], b: [u8; 32]) -> [u8; 32] {
+        bytes(|i| a[i] & b[i])
+    }
+    #[inline(always)]
+    unsafe fn or(a: [u8; 32], b: [u8; 32]) -> [u8; 32] {
+        bytes(|i| a[i] | b[i])
+    }
+    #[inline(always)]
+    unsafe fn sub(a: [u8; 32], b: [u8; 32]) -> [u8; 32] {
+        bytes(|i| a[i].wrapping_sub(b[i]))
+    }
+    #[inline(always)]
+    unsafe fn shr<const S: i32>(a: [u8; 32]) -> [u8; 32] {
+        bytes(|i| a[i] >> S)
+    }
+    #[inline(always)]
+    unsafe fn shl<const S: i32>(a: [u8; 32]) -> [u8; 32] {
+        bytes(|i| a[i] << S)
+    }
+    #[inline(always)]
+    unsafe fn low_high(a: [u8; 32], b: [u8; 32]) -> [u8; 32] {
+        bytes(|i| if i < 16 { a[i] } else { b[i] })
+    }
+    #[inline(always)]
+    unsafe fn dot_signed(w: [u8; 32], x: [u8; 32]) -> [f32; 8] {
+        sums(|i| i32::from(w[i] as i8) * i32::from(x[i] as i8))
+    }
+    #[inline(always)]
+    unsafe fn dot_unsigned(w: [u8; 32], x: [u8; 32]) -> [f32; 8] {
+        sums(|i| i32::from(w[i]) * i32::from(x[i] as i8))
+    }
+    #[inline(always)]
+    unsafe fn f_splat(x: f32) -> [f32; 8] {
+        [x; 8]
+    }
+    #[inline(always)]
+    unsafe fn f_halves(low: f32, high: f32) -> [f32; 8] {
+        [low, low, low, low, high, high, high, high]
+    }
+    #[inline(always)]
+    unsafe fn f_load(p: *const f32) -> [f32; 8] {
+        // SAFETY: valid for 8 lanes (trait contract).
+        unsafe { p.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn f_fma(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    unsafe fn f_sum(a: [f32; 8]) -> f32 {
+        // SAFETY: no pointer is involved.
+        unsafe { <Scalar as Simd>::sum(a) }
+    }
+}
