@@ -85,6 +85,11 @@ impl StopMatcher {
         held
     }
 
+    /// How many bytes are held back now, as they may begin a stop string.
+    pub fn n_held(&self) -> usize {
+        self.pending.len().saturating_sub(self.shown)
+    }
+
     /// The stop that was met, if one was.
     pub fn stopped(&self) -> Option<usize> {
         self.stopped

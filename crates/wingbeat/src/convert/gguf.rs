@@ -1,0 +1,146 @@
+//! GGUF as llama.cpp's converter lays an RWKV model out: names and metadata from its table, low-rank matrices
+//! row-major, the six token-shift vectors of a layer in one tensor, vectors in F32.
+
+use super::{Converted, Item, Job, Part, stream};
+use crate::Error;
+use wingbeat_backend::Orientation;
+use wingbeat_format::{Array, DType, FileFormat, Metadata, StringArray, TensorSpec, gguf};
+use wingbeat_model::{Config, GgufName, Kind, Layout, Weight};
+
+/// Context length that llama.cpp's converter writes for RWKV-7: there is no limit.
+const CONTEXT_LENGTH: u32 = 1 << 20;
+/// Version of the quantized blocks' layout.
+const QUANTIZATION_VERSION: u32 = 2;
+
+pub(super) fn write(
+    job: &Job<'_>,
+    progress: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<Converted, Error> {
+    let items = items(job);
+    let metadata = metadata(job);
+    let specs: Vec<TensorSpec> = items.iter().map(|item| item.spec.clone()).collect();
+    let mut writer = gguf::Writer::create(job.target, &metadata, &specs)?;
+    stream(job, &items, progress, &mut |bytes| Ok(writer.write(bytes)?))?;
+    writer.finish()?;
+    let has_vocabulary = metadata.get("tokenizer.ggml.tokens").is_some();
+    Ok(Converted { format: FileFormat::Gguf, n_tensors: items.len(), has_vocabulary })
+}
+
+fn items<'a>(job: &'a Job<'a>) -> Vec<Item<'a>> {
+    let mut items: Vec<Item<'a>> = Vec::new();
+    for weight in job.catalog.weights() {
+        let name = Layout::Gguf.tensor_name(weight.row.name, weight.row.gguf, weight.layer);
+        let part = Part { weight, orientation: Orientation::RowMajor };
+        if let (GgufName::BlockRow(_, index), Some(last)) = (weight.row.gguf, items.last_mut())
+            && index > 0
+            && last.spec.name == name
+        {
+            last.spec.shape[0] += 1;
+            last.parts.push(part);
+            continue;
+        }
+        let shape = match weight.row.gguf {
+            GgufName::BlockRow(..) => vec![1, 1, 1, weight.shape[0]],
+            _ => weight.shape.clone(),
+        };
+        let dtype = dtype(job, weight);
+        // llama.cpp wants value-residual tensors in the first layer too, where they are not used, and its converter
+        // repeats the learning rate's there.
+        let unused = match (weight.layer, weight.row.name) {
+            (Some(0), "att.a0" | "att.a1" | "att.a2") => Some(name.replace("time_mix_a", "time_mix_v")),
+            _ => None,
+        };
+        items.push(Item { spec: TensorSpec { name, dtype, shape: shape.clone() }, parts: vec![part] });
+        if let Some(name) = unused {
+            let part = Part { weight, orientation: Orientation::RowMajor };
+            items.push(Item { spec: TensorSpec { name, dtype, shape }, parts: vec![part] });
+        }
+    }
+    items
+}
+
+fn dtype(job: &Job<'_>, weight: &Weight) -> DType {
+    match weight.row.kind {
+        Kind::Vector(_) => DType::F32,
+        Kind::Matrix(..) => job.matrix_type(weight),
+        // llama.cpp's converter keeps the decay's pair in F32.
+        Kind::LowRank(..) if matches!(weight.row.name, "att.w1" | "att.w2") => DType::F32,
+        Kind::LowRank(..) => job.low_rank_type(weight),
+    }
+}
+
+/// llama.cpp's number for what most matrices of a file are in (`enum llama_ftype`).
+fn file_type(dtype: DType) -> Option<u32> {
+    match dtype {
+        DType::F32 => Some(0),
+        DType::F16 => Some(1),
+        DType::Q4_0 => Some(2),
+        DType::Q8_0 => Some(7),
+        DType::Q4K => Some(15),
+        DType::Q6K => Some(18),
+        DType::BF16 => Some(32),
+        _ => None,
+    }
+}
+
+/// The source's own metadata if it is a GGUF, completed with what llama.cpp asks for.
+fn metadata(job: &Job<'_>) -> Metadata {
+    let Config { n_layers, n_channels, n_ffn, head_size, layer_norm_eps, .. } = *job.config;
+    let arch = job.config.version.gguf_architecture();
+    let mut metadata = Metadata::new();
+    metadata.insert("general.architecture", arch);
+    metadata.insert("general.type", "model");
+    metadata.insert("general.name", job.config.name.as_str());
+    if job.source.format() == FileFormat::Gguf {
+        for (key, value) in job.source.metadata().iter() {
+            metadata.insert(key, value.clone());
+        }
+    }
+    let mut default = |key: String, value: u32| {
+        if metadata.get(&key).is_none() {
+            metadata.insert(key, value);
+        }
+    };
+    default(format!("{arch}.context_length"), CONTEXT_LENGTH);
+    default(format!("{arch}.embedding_length"), n_channels as u32);
+    default(format!("{arch}.block_count"), n_layers as u32);
+    default(format!("{arch}.feed_forward_length"), n_ffn as u32);
+    default(format!("{arch}.attention.head_count"), 0);
+    default(format!("{arch}.wkv.head_size"), head_size as u32);
+    for (letter, name) in [('w', "decay"), ('a', "iclr"), ('v', "value_residual_mix"), ('g', "gate")] {
+        default(format!("{arch}.attention.{name}_lora_rank"), job.config.low_rank(letter) as u32);
+    }
+    metadata.insert(format!("{arch}.attention.layer_norm_epsilon"), layer_norm_eps);
+    let head = job.catalog.weights().iter().find(|w| w.row.name == "att.key.weight");
+    if let Some(number) = head.and_then(|weight| file_type(job.matrix_type(weight))) {
+        metadata.insert("general.file_type", number);
+        metadata.insert("general.quantization_version", QUANTIZATION_VERSION);
+    }
+    add_vocabulary(job, &mut metadata);
+    metadata
+}
+
+fn add_vocabulary(job: &Job<'_>, metadata: &mut Metadata) {
+    let n_vocab = job.config.n_vocab;
+    let world = wingbeat_tokenizer::Vocabulary::world;
+    let vocabulary = match &job.vocabulary {
+        // The source's own lists are kept as they are.
+        Some(_) if job.source.format() == FileFormat::Gguf && !job.replaces_vocabulary => return,
+        Some(vocabulary) => vocabulary.clone(),
+        None if n_vocab == 65536 => world(),
+        None => return,
+    };
+    let (tokens, types) = vocabulary.to_gguf(n_vocab);
+    metadata.insert("tokenizer.ggml.model", "rwkv");
+    metadata.insert("tokenizer.ggml.tokens", Array::Strings(tokens.iter().map(Vec::as_slice).collect::<StringArray>()));
+    metadata.insert("tokenizer.ggml.token_type", Array::I32(types));
+    if metadata.get("tokenizer.chat_template").is_none() {
+        metadata.insert("tokenizer.chat_template", "rwkv-world");
+    }
+    metadata.insert("tokenizer.ggml.bos_token_id", 0u32);
+    metadata.insert("tokenizer.ggml.eos_token_id", 0u32);
+    // "\n\n" ends a turn in the World vocabulary.
+    if vocabulary.token(261) == Some(b"\n\n") {
+        metadata.insert("tokenizer.ggml.eot_token_id", 261u32);
+    }
+}

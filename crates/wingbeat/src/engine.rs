@@ -1,0 +1,111 @@
+//! A model on a device, with the device's type erased: what [`Model`](crate::Model) holds.
+
+use crate::Error;
+use std::any::{Any, TypeId};
+use wingbeat_backend::{Backend, StateLayout};
+use wingbeat_format::ModelFile;
+use wingbeat_model::{Config, Forward, Output, Progress, Sequence, Version, Want};
+
+/// A state of some backend; only the engine that made it knows its type.
+pub(crate) type AnyState = Box<dyn Any + Send + Sync>;
+
+/// One sequence of a call.
+pub(crate) struct AnySequence<'a> {
+    pub(crate) state: &'a mut AnyState,
+    pub(crate) tokens: &'a [u32],
+    pub(crate) want: Want,
+    /// How many of the tokens the state has taken in, also when the call failed.
+    pub(crate) taken: usize,
+}
+
+/// What a model can do, whatever the device.
+pub(crate) trait Engine: Send + Sync {
+    fn describe(&self) -> String;
+    fn config(&self) -> &Config;
+    fn state_layout(&self) -> &StateLayout;
+    /// The type inside the states that it makes.
+    fn state_type(&self) -> TypeId;
+    fn new_state(&self) -> Result<AnyState, Error>;
+    fn fork_state(&self, state: &AnyState) -> Result<AnyState, Error>;
+    fn read_slab(&self, state: &AnyState, slab: usize) -> Result<Vec<f32>, Error>;
+    fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error>;
+    fn forward(
+        &self,
+        sequences: &mut [AnySequence<'_>],
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Vec<Output>, Error>;
+}
+
+/// A model on a backend.
+pub(crate) struct On<B: Backend> {
+    backend: B,
+    forward: Forward<B>,
+}
+
+impl<B: Backend> On<B> {
+    pub(crate) fn load(file: &ModelFile, backend: B) -> Result<On<B>, Error> {
+        let forward = Version::load(file, &backend)?;
+        Ok(On { backend, forward })
+    }
+}
+
+/// `Model` hands states only to the engine whose kind made them.
+const OWN_STATE: &str = "a state is of the kind that its model's device makes";
+
+fn own<B: Backend>(state: &AnyState) -> &B::State {
+    state.downcast_ref().expect(OWN_STATE)
+}
+
+impl<B: Backend> Engine for On<B> {
+    fn describe(&self) -> String {
+        self.backend.describe()
+    }
+
+    fn config(&self) -> &Config {
+        self.forward.config()
+    }
+
+    fn state_layout(&self) -> &StateLayout {
+        self.forward.state_layout()
+    }
+
+    fn state_type(&self) -> TypeId {
+        TypeId::of::<B::State>()
+    }
+
+    fn new_state(&self) -> Result<AnyState, Error> {
+        Ok(Box::new(self.backend.state(self.forward.state_layout())?))
+    }
+
+    fn fork_state(&self, state: &AnyState) -> Result<AnyState, Error> {
+        Ok(Box::new(self.backend.fork_state(own::<B>(state))?))
+    }
+
+    fn read_slab(&self, state: &AnyState, slab: usize) -> Result<Vec<f32>, Error> {
+        Ok(self.backend.read_slab(own::<B>(state), slab)?)
+    }
+
+    fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error> {
+        Ok(self.backend.write_slab(state.downcast_mut().expect(OWN_STATE), slab, values)?)
+    }
+
+    fn forward(
+        &self,
+        sequences: &mut [AnySequence<'_>],
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Vec<Output>, Error> {
+        let mut own: Vec<Sequence<'_, B::State>> = sequences
+            .iter_mut()
+            .map(|s| Sequence {
+                state: s.state.downcast_mut().expect(OWN_STATE),
+                tokens: s.tokens,
+                want: s.want,
+                taken: 0,
+            })
+            .collect();
+        let outputs = self.forward.run(&self.backend, &mut own, progress);
+        let taken: Vec<usize> = own.iter().map(|s| s.taken).collect();
+        sequences.iter_mut().zip(taken).for_each(|(s, taken)| s.taken = taken);
+        Ok(outputs?)
+    }
+}

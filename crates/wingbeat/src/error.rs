@@ -1,0 +1,106 @@
+//! Everything that can go wrong, in one type.
+
+use crate::{sampler::SamplerError, stop::StopError};
+use std::{io, path::PathBuf};
+use wingbeat_backend::BackendError;
+use wingbeat_format::FormatError;
+use wingbeat_model::ModelError;
+use wingbeat_tokenizer::TokenizerError;
+
+/// An error of the engine. Messages are one line and name the file, the thing, what was expected and what was found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A file is no model that can be run, or a request to a model is wrong.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A device failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// A vocabulary is broken, or a text or id does not fit it.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A sampler's setting is out of range, or logits cannot be sampled.
+    #[error(transparent)]
+    Sampler(#[from] SamplerError),
+    /// A stop string is empty.
+    #[error(transparent)]
+    Stop(#[from] StopError),
+    /// A file of ours cannot be read.
+    #[error("{path}: {source}", path = path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The model has no vocabulary and none was given.
+    #[error("{model}: no vocabulary: the file carries none and its {vocab} tokens are not the World vocabulary's 65536; give one with --vocab FILE")]
+    NoVocabulary {
+        /// The model file.
+        model: String,
+        /// Its vocabulary size.
+        vocab: usize,
+    },
+    /// The vocabulary is another model's.
+    #[error("{vocabulary}: holds token ids up to {highest}, but {model} has only {vocab} tokens")]
+    VocabularyMismatch {
+        /// Where the vocabulary comes from.
+        vocabulary: String,
+        /// Its highest id.
+        highest: usize,
+        /// The model file.
+        model: String,
+        /// The model's vocabulary size.
+        vocab: usize,
+    },
+    /// A state of another model.
+    #[error("{state}: is a state of `{found_name}` ({found}), not of `{expected_name}` ({expected})")]
+    ForeignState {
+        /// The state's file, or words for a state in memory.
+        state: String,
+        /// The model it was made by.
+        found_name: String,
+        /// That model's fingerprint.
+        found: String,
+        /// The model that was asked to take it.
+        expected_name: String,
+        /// Its fingerprint.
+        expected: String,
+    },
+    /// A file is not a state.
+    #[error("{path}: not a Wingbeat state: {why}", path = path.display())]
+    NotAState {
+        /// The file.
+        path: PathBuf,
+        /// What is missing or wrong.
+        why: String,
+    },
+    /// A slab that the model's states don't have.
+    #[error("states of {version} have no slab `{slab}`; they have {slabs}")]
+    NoSlab {
+        /// RWKV version.
+        version: &'static str,
+        /// The name asked for.
+        slab: String,
+        /// The names there are.
+        slabs: String,
+    },
+    /// Generation was asked for before any token was run.
+    #[error("nothing to continue: the session has not run a token since it was made or last stopped")]
+    NothingToContinue,
+    /// Perplexity of an empty text.
+    #[error("the text is empty: there is no token to predict")]
+    EmptyText,
+    /// A conversion that the target format cannot hold.
+    #[error("{target}: {why}")]
+    Convert {
+        /// The file to be written.
+        target: String,
+        /// The reason in words.
+        why: String,
+    },
+}

@@ -1,0 +1,282 @@
+//! A model: a file on a device, with its vocabulary.
+
+use crate::{
+    Device, Error, Session, State,
+    chat::{TEMPLATES, Template},
+    engine::{AnySequence, Engine, On},
+    fingerprint::fingerprint,
+    sampler::SamplerConfig,
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+use wingbeat_backend::{StateLayout, reference::Reference};
+use wingbeat_cpu::CpuBackend;
+use wingbeat_format::{Array, ModelFile};
+use wingbeat_model::{Config, Output, Progress, Want};
+use wingbeat_tokenizer::{Tokenizer, Vocabulary};
+
+/// Vocabulary size of the World models: ids 0 to 65529, padded.
+const WORLD_VOCAB: usize = 65536;
+/// Where our safetensors files keep a vocabulary, in the official text form.
+pub(crate) const SAFETENSORS_VOCABULARY: &str = "wingbeat.vocabulary";
+
+/// How a model is opened.
+#[derive(Clone, Debug, Default)]
+pub struct ModelOptions {
+    /// Where it runs.
+    pub device: Device,
+    /// A vocabulary file in the official text format, instead of the file's own or the World one.
+    pub vocabulary: Option<PathBuf>,
+}
+
+/// An RWKV model, ready to run. Cloning it shares it.
+#[derive(Clone)]
+pub struct Model {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) file: ModelFile,
+    pub(crate) engine: Box<dyn Engine>,
+    given_vocabulary: Option<(PathBuf, Vocabulary)>,
+    tokenizer: OnceLock<Tokenizer>,
+    fingerprint: OnceLock<String>,
+}
+
+/// One sequence of a [`Model::forward`] call.
+pub struct Sequence<'a> {
+    /// Its state, moved on by the tokens.
+    pub state: &'a mut State,
+    /// Its next tokens, one or many; none is allowed and does nothing.
+    pub tokens: &'a [u32],
+    /// What it wants back.
+    pub want: Want,
+}
+
+impl Model {
+    /// Opens a model file (GGUF or safetensors, found by its content) on the CPU.
+    ///
+    /// # Errors
+    /// The file cannot be read, is damaged, or is no model that can be run.
+    pub fn open(path: impl AsRef<Path>) -> Result<Model, Error> {
+        Model::open_with(path, &ModelOptions::default())
+    }
+
+    /// Opens a model file.
+    ///
+    /// # Errors
+    /// As [`Model::open`], and the device or the vocabulary given cannot be had.
+    pub fn open_with(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Model, Error> {
+        Model::from_file(ModelFile::open(path)?, options)
+    }
+
+    /// The demo model that comes with Wingbeat: 26 million parameters, trained on public-domain novels.
+    ///
+    /// # Errors
+    /// The device or the vocabulary given cannot be had.
+    #[cfg(feature = "demo")]
+    pub fn demo(options: &ModelOptions) -> Result<Model, Error> {
+        Model::from_file(demo_file()?, options)
+    }
+
+    /// Makes a model of a file that is open already.
+    ///
+    /// # Errors
+    /// As [`Model::open_with`].
+    pub fn from_file(file: ModelFile, options: &ModelOptions) -> Result<Model, Error> {
+        let engine: Box<dyn Engine> = match options.device {
+            Device::Cpu(cpu) => Box::new(On::load(&file, CpuBackend::new(cpu)?)?),
+            Device::Reference => Box::new(On::load(&file, Reference)?),
+        };
+        let given_vocabulary = match &options.vocabulary {
+            Some(path) => Some((path.clone(), read_vocabulary(path)?)),
+            None => None,
+        };
+        let inner = Inner {
+            file,
+            engine,
+            given_vocabulary,
+            tokenizer: OnceLock::new(),
+            fingerprint: OnceLock::new(),
+        };
+        Ok(Model { inner: Arc::new(inner) })
+    }
+
+    /// The file.
+    pub fn file(&self) -> &ModelFile {
+        &self.inner.file
+    }
+
+    /// The dimensions.
+    pub fn config(&self) -> &Config {
+        self.inner.engine.config()
+    }
+
+    /// The shape of a state: its slabs.
+    pub fn state_layout(&self) -> &StateLayout {
+        self.inner.engine.state_layout()
+    }
+
+    /// The device in words, e.g. `CPU (avx512, 2 threads)`.
+    pub fn device(&self) -> String {
+        self.inner.engine.describe()
+    }
+
+    /// What tells this model from any other: 32 hexadecimal digits, kept in the files of its states.
+    pub fn fingerprint(&self) -> &str {
+        self.inner.fingerprint.get_or_init(|| {
+            fingerprint(&self.inner.file, self.config()).expect("the catalog was complete when the model was loaded")
+        })
+    }
+
+    /// The tokenizer: of the vocabulary given, of the file's own, or the World one when there are 65536 tokens.
+    ///
+    /// # Errors
+    /// There is none, it is broken, or it has ids that the model does not have.
+    pub fn tokenizer(&self) -> Result<&Tokenizer, Error> {
+        match self.inner.tokenizer.get() {
+            Some(tokenizer) => Ok(tokenizer),
+            None => {
+                let tokenizer = self.make_tokenizer()?;
+                Ok(self.inner.tokenizer.get_or_init(|| tokenizer))
+            }
+        }
+    }
+
+    fn make_tokenizer(&self) -> Result<Tokenizer, Error> {
+        let n_vocab = self.config().n_vocab;
+        let (origin, vocabulary) = match &self.inner.given_vocabulary {
+            Some((path, vocabulary)) => (path.display().to_string(), vocabulary.clone()),
+            None => match vocabulary_of(&self.inner.file)? {
+                Some(vocabulary) => (format!("{} (its vocabulary)", self.inner.file.label()), vocabulary),
+                None if n_vocab == WORLD_VOCAB => ("the World vocabulary".to_owned(), Vocabulary::world()),
+                None => {
+                    let model = self.inner.file.label().to_owned();
+                    return Err(Error::NoVocabulary { model, vocab: n_vocab });
+                }
+            },
+        };
+        if vocabulary.len() > n_vocab {
+            return Err(Error::VocabularyMismatch {
+                vocabulary: origin,
+                highest: vocabulary.len() - 1,
+                model: self.inner.file.label().to_owned(),
+                vocab: n_vocab,
+            });
+        }
+        // Ids up to the model's own number exist, with or without text.
+        Ok(Tokenizer::new(vocabulary.padded(n_vocab)?)?)
+    }
+
+    /// The chat template: the GGUF's, where it names one that is known, else the G1 (World) one.
+    pub fn chat_template(&self) -> &'static Template {
+        self.inner
+            .file
+            .metadata()
+            .str("tokenizer.chat_template")
+            .and_then(Template::by_name)
+            .unwrap_or(&TEMPLATES[0])
+    }
+
+    /// A zero state: that of a model that has read nothing.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    pub fn new_state(&self) -> Result<State, Error> {
+        State::new(self)
+    }
+
+    /// Reads a state that [`State::save`] wrote.
+    ///
+    /// # Errors
+    /// The file is no state, is damaged, or is another model's.
+    pub fn load_state(&self, path: impl AsRef<Path>) -> Result<State, Error> {
+        State::load(self, path.as_ref())
+    }
+
+    /// A session from the zero state.
+    ///
+    /// # Errors
+    /// A sampler setting is out of range, there is no vocabulary, or no memory for a state.
+    pub fn session(&self, config: SamplerConfig) -> Result<Session, Error> {
+        Session::new(self, self.new_state()?, config)
+    }
+
+    /// Moves every sequence on by its tokens and returns what each wants, in order. Any mix of sequences and lengths
+    /// gives the same results as running each alone, token by token.
+    ///
+    /// # Errors
+    /// A token is outside the vocabulary or a state is another model's (nothing has been changed then), or the device
+    /// fails.
+    pub fn forward(&self, sequences: &mut [Sequence<'_>]) -> Result<Vec<Output>, Error> {
+        self.forward_with_progress(sequences, &mut |_| true)
+    }
+
+    /// As [`Model::forward`]; `progress` is called after every pass of some tens or hundreds of tokens, and stops the
+    /// call by returning false.
+    ///
+    /// # Errors
+    /// As [`Model::forward`], and [`ModelError::Stopped`](crate::ModelError::Stopped): the states hold the tokens done
+    /// so far then.
+    pub fn forward_with_progress(
+        &self,
+        sequences: &mut [Sequence<'_>],
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Vec<Output>, Error> {
+        for sequence in sequences.iter() {
+            sequence.state.check_owner(self, "a state given to forward")?;
+        }
+        let mut any: Vec<AnySequence<'_>> = sequences
+            .iter_mut()
+            .map(|s| AnySequence { state: s.state.any_mut(), tokens: s.tokens, want: s.want, taken: 0 })
+            .collect();
+        let outputs = self.inner.engine.forward(&mut any, progress);
+        let taken: Vec<usize> = any.iter().map(|s| s.taken).collect();
+        for (sequence, taken) in sequences.iter_mut().zip(taken) {
+            sequence.state.advance(taken);
+        }
+        outputs
+    }
+}
+
+/// The demo model's file.
+///
+/// # Errors
+/// None, unless the build embedded a broken file.
+#[cfg(feature = "demo")]
+pub fn demo_file() -> Result<ModelFile, Error> {
+    /// Aligned, as a mapped file would be.
+    #[repr(align(64))]
+    struct Aligned<T: ?Sized>(T);
+    static DEMO: &Aligned<[u8]> =
+        &Aligned(*include_bytes!("../../../assets/wingbeat-demo-26m-q8_0.gguf"));
+    Ok(ModelFile::from_static("the demo model", &DEMO.0)?)
+}
+
+/// Reads a vocabulary file in the official text format.
+///
+/// # Errors
+/// It cannot be read, or a line is broken.
+pub fn read_vocabulary(path: &Path) -> Result<Vocabulary, Error> {
+    let text = std::fs::read(path).map_err(|source| Error::Io { path: path.to_owned(), source })?;
+    Ok(Vocabulary::from_text(&path.display().to_string(), &text)?)
+}
+
+/// The vocabulary that a model file carries, if it does.
+///
+/// # Errors
+/// It is broken.
+pub fn vocabulary_of(file: &ModelFile) -> Result<Option<Vocabulary>, Error> {
+    let metadata = file.metadata();
+    if let Some(text) = metadata.bytes(SAFETENSORS_VOCABULARY) {
+        return Ok(Some(Vocabulary::from_text(file.label(), text)?));
+    }
+    let Some(tokens) = metadata.strings("tokenizer.ggml.tokens") else { return Ok(None) };
+    let types = match metadata.array("tokenizer.ggml.token_type") {
+        Some(Array::I32(types)) => Some(types.as_slice()),
+        _ => None,
+    };
+    Ok(Some(Vocabulary::from_gguf(tokens.iter(), types)?))
+}
