@@ -90,12 +90,12 @@ fn metadata(job: &Job<'_>) -> Metadata {
     let mut metadata = Metadata::new();
     metadata.insert("general.architecture", arch);
     metadata.insert("general.type", "model");
-    metadata.insert("general.name", job.config.name.as_str());
     if job.source.format() == FileFormat::Gguf {
         for (key, value) in job.source.metadata().iter() {
             metadata.insert(key, value.clone());
         }
     }
+    metadata.insert("general.name", job.config.name.as_str());
     let mut default = |key: String, value: u32| {
         if metadata.get(&key).is_none() {
             metadata.insert(key, value);

@@ -21,6 +21,8 @@ pub struct ConvertOptions {
     pub dtype: Option<DType>,
     /// A vocabulary to put into the file, instead of the source's own.
     pub vocabulary: Option<Vocabulary>,
+    /// The model's name in the metadata, instead of the source's own.
+    pub name: Option<String>,
 }
 
 /// What was written.
@@ -57,7 +59,10 @@ pub fn convert(
         Some("safetensors" | "st") => FileFormat::Safetensors,
         _ => return Err(refuse("the ending should be .gguf, .safetensors or .st".to_owned())),
     };
-    let config = Version::detect(source)?.config(source)?;
+    let mut config = Version::detect(source)?.config(source)?;
+    if let Some(name) = &options.name {
+        config.name.clone_from(name);
+    }
     let catalog = Catalog::new(source, &config)?;
     let vocabulary = match &options.vocabulary {
         Some(vocabulary) => Some(vocabulary.clone()),

@@ -1,0 +1,154 @@
+//! Conversion: nothing is lost that the target holds, whatever the direction.
+
+use std::path::{Path, PathBuf};
+use wingbeat::{
+    CpuOptions, DType, Device, Model, ModelFile, ModelOptions, Sequence, Vocabulary, Want,
+    convert::{ConvertOptions, convert},
+};
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(format!("{}/../../tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR")))
+}
+
+fn to(source: &Path, target: &Path, dtype: Option<DType>) -> wingbeat::convert::Converted {
+    let source = ModelFile::open(source).unwrap();
+    convert(&source, target, &ConvertOptions { dtype, ..ConvertOptions::default() }, &mut |_, _| true).unwrap()
+}
+
+fn logits(path: &Path) -> Vec<f32> {
+    let cpu = CpuOptions { exact: true, threads: Some(1), ..CpuOptions::default() };
+    let options = ModelOptions { device: Device::Cpu(cpu), ..ModelOptions::default() };
+    let model = Model::open_with(path, &options).unwrap();
+    let mut state = model.new_state().unwrap();
+    let tokens: Vec<u32> = (0..24).map(|i| i * 5 % 60).collect();
+    let sequence = Sequence { state: &mut state, tokens: &tokens, want: Want::ALL_LOGITS };
+    model.forward(&mut [sequence]).unwrap().remove(0).logits
+}
+
+fn relative(a: &[f32], e: &[f32]) -> f32 {
+    let deviation = (e.iter().map(|x| x * x).sum::<f32>() / e.len() as f32).sqrt();
+    a.iter().zip(e).fold(0.0f32, |m, (a, e)| m.max((a - e).abs())) / deviation
+}
+
+const SAFETENSORS: [&str; 3] =
+    ["rwkv7-1x64.safetensors", "rwkv7-2x96-head32.safetensors", "rwkv7-3x128-odd-ranks.safetensors"];
+
+#[test]
+fn f32_there_and_back_is_the_same_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in SAFETENSORS {
+        let (gguf, back) = (folder.path().join("a.gguf"), folder.path().join("b.safetensors"));
+        to(&fixture(name), &gguf, None);
+        to(&gguf, &back, None);
+        let (original, back) = (ModelFile::open(fixture(name)).unwrap(), ModelFile::open(&back).unwrap());
+        for tensor in back.tensors() {
+            let source = original.tensor(&tensor.name).unwrap_or_else(|| panic!("{name}: {} is new", tensor.name));
+            assert_eq!(source.shape, tensor.shape, "{name}: {}", tensor.name);
+            assert_eq!(source.dtype, tensor.dtype, "{name}: {}", tensor.name);
+            assert_eq!(&*source.data, &*tensor.data, "{name}: {}", tensor.name);
+        }
+        assert_eq!(back.tensors().len(), original.tensors().len(), "{name}");
+        // Row-major and transposed low-rank matrices go through different kernels.
+        let differences = relative(&logits(&gguf), &logits(&fixture(name)));
+        assert!(differences < 1e-5, "{name}: {differences}");
+    }
+}
+
+#[test]
+fn every_type_in_both_formats() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = fixture("rwkv7-2x256-Q8_0.gguf");
+    let expected = logits(&source);
+    for (dtype, limit) in [(DType::F32, 1e-5), (DType::F16, 3e-3), (DType::BF16, 3e-2), (DType::Q8_0, 1e-5)] {
+        for ending in ["gguf", "safetensors", "st"] {
+            let target = folder.path().join(format!("m.{ending}"));
+            let source = ModelFile::open(&source).unwrap();
+            let options = ConvertOptions { dtype: Some(dtype), ..ConvertOptions::default() };
+            let result = convert(&source, &target, &options, &mut |_, _| true);
+            if dtype == DType::Q8_0 && ending != "gguf" {
+                let error = result.unwrap_err().to_string();
+                assert!(error.contains("Q8_0") && error.contains("m."), "{error}");
+                assert!(!target.exists());
+                continue;
+            }
+            result.unwrap();
+            let difference = relative(&logits(&target), &expected);
+            assert!(difference < limit, "{} {ending}: {difference}", dtype.name());
+            std::fs::remove_file(&target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn vocabulary_and_template_travel() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = fixture("rwkv7-2x256-Q8_0.gguf");
+    let (st, gguf) = (folder.path().join("a.st"), folder.path().join("b.gguf"));
+    assert!(to(&source, &st, Some(DType::F16)).has_vocabulary);
+    assert!(to(&st, &gguf, None).has_vocabulary);
+    let text = "the man, he said: \"it's \u{e9}t\u{e9}\"\n\n".as_bytes();
+    let models = [&source, &st, &gguf].map(|path| Model::open(path).unwrap());
+    let expected = models[0].tokenizer().unwrap().encode(text).unwrap();
+    for model in &models {
+        let tokenizer = model.tokenizer().unwrap();
+        assert_eq!(tokenizer.encode(text).unwrap(), expected);
+        assert_eq!(tokenizer.vocabulary().len(), 512);
+        assert_eq!(model.chat_template().name, "rwkv-world");
+    }
+    let (a, b) = (ModelFile::open(&source).unwrap(), ModelFile::open(&gguf).unwrap());
+    for key in ["tokenizer.ggml.tokens", "tokenizer.ggml.token_type", "rwkv7.attention.decay_lora_rank"] {
+        assert_eq!(a.metadata().get(key), b.metadata().get(key), "{key}");
+    }
+}
+
+#[test]
+fn a_gguf_copy_has_the_same_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["rwkv7-2x256-Q8_0.gguf", "rwkv7-2x256-Q4_K_M.gguf"] {
+        let copy = folder.path().join(name);
+        to(&fixture(name), &copy, None);
+        let (a, b) = (ModelFile::open(fixture(name)).unwrap(), ModelFile::open(&copy).unwrap());
+        assert_eq!(a.tensors().len(), b.tensors().len());
+        for tensor in a.tensors() {
+            let other = b.tensor(&tensor.name).unwrap();
+            assert_eq!((tensor.dtype, &tensor.shape), (other.dtype, &other.shape), "{}", tensor.name);
+            // The first layer's value-residual tensors are not used and are written as llama.cpp's converter does.
+            if !tensor.name.starts_with("blk.0.time_mix_v") || tensor.name.contains("value") {
+                assert_eq!(&*tensor.data, &*other.data, "{}", tensor.name);
+            }
+        }
+        assert_eq!(a.metadata().len(), b.metadata().len());
+    }
+}
+
+#[test]
+fn a_given_vocabulary_goes_in_and_must_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = ModelFile::open(fixture("rwkv7-3x128-odd-ranks.safetensors")).unwrap();
+    let text: String = (0..130).map(|i| format!("{} '\\x{:02x}' 1\n", i + 1, i)).collect();
+    let text: String = text.lines().take(100).map(|l| format!("{l}\n")).collect();
+    let vocabulary = Vocabulary::from_text("test", text.as_bytes()).unwrap();
+    let options = ConvertOptions { vocabulary: Some(vocabulary), ..ConvertOptions::default() };
+    let target = folder.path().join("v.gguf");
+    assert!(convert(&source, &target, &options, &mut |_, _| true).unwrap().has_vocabulary);
+    assert_eq!(Model::open(&target).unwrap().tokenizer().unwrap().encode(b"AB").unwrap(), [66, 67]);
+    let options = ConvertOptions { vocabulary: Some(Vocabulary::world()), name: Some("w".to_owned()), ..ConvertOptions::default() };
+    let error = convert(&source, &target, &options, &mut |_, _| true).unwrap_err().to_string();
+    assert!(error.contains("65529") && error.contains("131"), "{error}");
+}
+
+#[test]
+fn stopped_or_refused_conversions_leave_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = ModelFile::open(fixture(SAFETENSORS[0])).unwrap();
+    let target = folder.path().join("x.gguf");
+    let error = convert(&source, &target, &ConvertOptions::default(), &mut |done, _| done < 5).unwrap_err();
+    assert!(error.to_string().contains("stopped after 5"), "{error}");
+    let bad = folder.path().join("x.bin");
+    assert!(convert(&source, &bad, &ConvertOptions::default(), &mut |_, _| true).is_err());
+    let nowhere = folder.path().join("no/such/x.gguf");
+    assert!(convert(&source, &nowhere, &ConvertOptions::default(), &mut |_, _| true).is_err());
+    let options = ConvertOptions { dtype: Some(DType::Q4K), ..ConvertOptions::default() };
+    assert!(convert(&source, &target, &options, &mut |_, _| true).is_err());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
