@@ -144,7 +144,7 @@ impl Backend for CpuBackend {
 
     fn activation_precision(&self, matrix: &Matrix, rows: usize) -> ActivationPrecision {
         match matrix.kind {
-            Kind::Int8(_) if rows < ops::PANEL_MIN_TOKENS => ActivationPrecision::Int8 { block: 32 },
+            Kind::Int8(_) if !ops::uses_panels(matrix.kind, rows) => ActivationPrecision::Int8 { block: 32 },
             _ => ActivationPrecision::Exact,
         }
     }

@@ -57,6 +57,8 @@ pub struct Sequence<'a, S> {
     pub tokens: &'a [u32],
     /// What it wants back.
     pub want: Want,
+    /// How many of the tokens the state has taken in: all after a call that succeeded.
+    pub taken: usize,
 }
 
 /// What a sequence gets back.
@@ -170,6 +172,9 @@ impl<B: Backend> Forward<B> {
         let mut done = 0;
         while let Some(part) = plan.next(sequences) {
             self.run_pass(backend, scratch, sequences, &part, &mut outputs)?;
+            for piece in &part.pieces {
+                sequences[piece.sequence].taken = piece.tokens.end;
+            }
             done += part.n_rows;
             if !progress(Progress { done, total }) && done < total {
                 return Err(ModelError::Stopped { done, total });

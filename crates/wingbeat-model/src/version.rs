@@ -4,6 +4,9 @@ use crate::{Config, Forward, Layout, ModelError, Row, v7};
 use wingbeat_backend::Backend;
 use wingbeat_format::ModelFile;
 
+/// Tensors that no other version has; one is enough, so that a file which lacks another is told which.
+const V7_MARKERS: [&str; 3] = ["blocks.0.att.r_k", "blocks.0.att.x_r", "blocks.0.att.k_k"];
+
 /// An RWKV version that can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -68,7 +71,7 @@ impl Version {
                     .ok_or_else(|| unsupported(format!("architecture `{arch}`")))
             }
             Layout::BlinkDl => {
-                if file.tensor("blocks.0.att.r_k").is_some() {
+                if V7_MARKERS.iter().any(|tensor| file.tensor(tensor).is_some()) {
                     return Ok(Version::V7);
                 }
                 // Told apart only to say what the file is.
@@ -82,7 +85,7 @@ impl Version {
                     Some((_, found)) => Err(unsupported((*found).to_owned())),
                     None => Err(ModelError::NotRwkv {
                         file: file.label().to_owned(),
-                        why: "there is no tensor `blocks.0.att.r_k`".to_owned(),
+                        why: format!("there is no tensor `{}`", V7_MARKERS[0]),
                     }),
                 }
             }

@@ -29,7 +29,8 @@ impl QuantRows {
         self.sums.resize(grow(self.sums.len(), rows * cols / BLOCK), 0.0);
     }
 
-    fn row(&self, row: usize) -> (&[i8], &[f32], &[f32]) {
+    /// Values, scales and scaled sums of a row.
+    pub(super) fn row(&self, row: usize) -> (&[i8], &[f32], &[f32]) {
         let blocks = self.cols / BLOCK;
         (
             &self.values[row * self.cols..][..self.cols],

@@ -4,7 +4,7 @@ mod linear;
 mod rows;
 mod time_mix;
 
-pub(crate) use linear::PANEL_MIN_TOKENS;
+pub(crate) use linear::uses_panels;
 
 use crate::{Buffer, CpuBackend, Matrix, State, Workers, kernels::Kernels};
 use std::sync::MutexGuard;

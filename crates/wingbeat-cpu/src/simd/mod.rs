@@ -15,6 +15,9 @@ pub(crate) mod avx512;
 pub(crate) mod neon;
 pub(crate) mod scalar;
 
+#[cfg(test)]
+mod tests;
+
 /// Lanes of f32.
 #[allow(clippy::missing_safety_doc)]
 pub(crate) trait Simd: Copy {

@@ -12,9 +12,9 @@ pub(crate) fn config(file: &ModelFile) -> Result<Config, ModelError> {
     let reader = Reader { file, layout: Layout::of(file) };
     let [n_vocab, n_channels] = reader.matrix("emb.weight", None)?;
     let [n_ffn, _] = reader.matrix("ffn.key.weight", Some(0))?;
-    let n_layers = (0..).take_while(|&l| reader.tensor("ln1.weight", Some(l)).is_some()).count();
+    let n_layers = reader.n_layers();
     if let Some(count) = file.metadata().u64("rwkv7.block_count").filter(|&count| count != n_layers as u64) {
-        return Err(reader.metadata("rwkv7.block_count", count, format!("{n_layers}, the number of blocks in the file")));
+        return Err(reader.metadata("rwkv7.block_count", count, format!("{n_layers}, one more than the highest block in the file")));
     }
     let head_size = reader.head_size(n_channels)?;
     let mut low_ranks = Vec::new();
@@ -63,14 +63,23 @@ impl Reader<'_> {
         }
     }
 
-    fn tensor(&self, name: &str, layer: Option<usize>) -> Option<&Tensor> {
-        self.file.tensor(&self.name(name, layer))
+    /// One more than the highest block that any tensor belongs to: a block with gaps is then missed by name.
+    fn n_layers(&self) -> usize {
+        let block = |tensor: &Tensor| -> Option<usize> {
+            let mut parts = tensor.name.split('.');
+            match parts.next() {
+                Some("blk" | "blocks") => parts.next()?.parse().ok(),
+                _ => None,
+            }
+        };
+        self.file.tensors().iter().filter_map(block).max().map_or(0, |highest| highest.saturating_add(1))
     }
 
     fn required(&self, name: &str, layer: Option<usize>) -> Result<&Tensor, ModelError> {
-        self.tensor(name, layer).ok_or_else(|| ModelError::MissingTensor {
+        let name = self.name(name, layer);
+        self.file.tensor(&name).ok_or_else(|| ModelError::MissingTensor {
             file: self.file.label().to_owned(),
-            tensor: self.name(name, layer),
+            tensor: name,
         })
     }
 
