@@ -1,0 +1,17 @@
+//! Flags that several commands share: each group is one struct, flattened into the commands that have it.
+
+mod model;
+mod sampler;
+mod vocabulary;
+
+pub(crate) use model::ModelArgs;
+pub(crate) use sampler::SamplerArgs;
+pub(crate) use vocabulary::VocabularyArgs;
+
+/// Flags of every command.
+#[derive(Clone, Copy, clap::Args)]
+pub(crate) struct Global {
+    /// No summaries, notes and progress bars on standard error
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}

@@ -1,0 +1,60 @@
+//! Which model, and where it runs.
+
+use crate::demo;
+use clap::{Args, ValueEnum};
+use std::path::PathBuf;
+use wingbeat::{CpuOptions, Device, Model, ModelOptions};
+
+/// Threads at most, the library's own limit.
+const MAX_THREADS: usize = 1024;
+
+/// Flags of the commands that run a model.
+#[derive(Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// Model file, GGUF or safetensors [default: the demo model]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) model: Option<PathBuf>,
+    /// Vocabulary in the official text format, instead of the model's own or the World one
+    #[arg(long, value_name = "FILE")]
+    vocab: Option<PathBuf>,
+    /// Where to run it: auto, cpu, or reference (slow and exact, for checking)
+    #[arg(long, default_value = "auto")]
+    device: Device,
+    /// Threads of the cpu device [default: one a core]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    threads: Option<usize>,
+    /// Arithmetic on quantized weights: auto rounds activations to 8 bits where that is fast, exact never does
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
+    precision: Precision,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Precision {
+    Auto,
+    Exact,
+}
+
+impl ModelArgs {
+    /// Opens the model.
+    pub(crate) fn open(&self) -> anyhow::Result<Model> {
+        let exact = self.precision == Precision::Exact;
+        let device = match self.device {
+            Device::Cpu(cpu) => Device::Cpu(CpuOptions { threads: self.threads, exact, ..cpu }),
+            other => other,
+        };
+        let options = ModelOptions { device, vocabulary: self.vocab.clone() };
+        let model = match &self.model {
+            Some(path) => Model::open_with(path, &options)?,
+            None => Model::from_file(demo::file()?, &options)?,
+        };
+        Ok(model)
+    }
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=MAX_THREADS).contains(&n) => Ok(n),
+        _ => Err(format!("expected 1 to {MAX_THREADS} threads")),
+    }
+}

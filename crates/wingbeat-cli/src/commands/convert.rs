@@ -1,0 +1,86 @@
+//! `wingbeat convert`: a model into another file format or storage type.
+
+use crate::{
+    args::{Global, VocabularyArgs},
+    interrupt::Interrupt,
+    output,
+    progress::Progress,
+};
+use anyhow::Context;
+use clap::Args;
+use std::{path::PathBuf, process::ExitCode};
+use wingbeat::{
+    DType, ModelFile,
+    convert::{ConvertOptions, Converted, convert},
+};
+
+/// Convert a model to GGUF or safetensors, or to another storage type
+#[derive(Args)]
+#[command(after_help = "\
+Matrices get the type asked for; vectors and small matrices, which suffer from it, keep more bits.
+
+Examples:
+  wingbeat convert model.safetensors model.gguf
+  wingbeat convert model.gguf small.gguf --type q8_0
+  wingbeat convert model.st own.gguf --vocab vocab.txt")]
+pub(crate) struct Convert {
+    /// Model file, GGUF or safetensors
+    #[arg(value_name = "IN")]
+    source: PathBuf,
+    /// File to write; its ending names the format: .gguf, .safetensors or .st
+    #[arg(value_name = "OUT")]
+    target: PathBuf,
+    /// Type of the matrices: f32, f16, bf16 or q8_0 [default: as they are]
+    #[arg(long = "type", value_name = "TYPE", value_parser = dtype)]
+    dtype: Option<DType>,
+    #[command(flatten)]
+    vocabulary: VocabularyArgs,
+    /// The model's name, kept in the file [default: as it is]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+impl Convert {
+    pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
+        let options = ConvertOptions {
+            dtype: self.dtype,
+            vocabulary: self.vocabulary.read()?,
+            name: self.name.clone(),
+        };
+        let source = ModelFile::open(&self.source)?;
+        let interrupt = Interrupt::heed()?;
+        let bar = Progress::new(!global.quiet, "converting", "tensors", source.tensors().len());
+        let converted = convert(&source, &self.target, &options, &mut |done, total| {
+            bar.set(done, total);
+            !interrupt.requested()
+        });
+        drop(bar);
+        let converted = match converted {
+            Err(_) if interrupt.requested() => return Ok(interrupt.exit_code()),
+            converted => converted?,
+        };
+        if !global.quiet {
+            let n_bytes =
+                std::fs::metadata(&self.target).with_context(|| self.target.display().to_string())?.len();
+            output::print(self.result(converted, n_bytes))?;
+        }
+        Ok(interrupt.exit_code())
+    }
+
+    fn result(&self, converted: Converted, n_bytes: u64) -> String {
+        let Converted { format, n_tensors, has_vocabulary } = converted;
+        let vocabulary = if has_vocabulary { "with" } else { "without" };
+        let (file, format) = (self.target.display(), format.name());
+        format!("{file}: {format}, {n_tensors} tensors, {n_bytes} bytes, {vocabulary} a vocabulary\n")
+    }
+}
+
+fn dtype(name: &str) -> Result<DType, String> {
+    DType::parse(name).filter(|dtype| dtype.has_encoder()).ok_or_else(|| {
+        let known: Vec<String> = DType::all()
+            .filter(|dtype| dtype.has_encoder())
+            .map(|dtype| dtype.name().to_lowercase())
+            .collect();
+        format!("types to convert to are {}", known.join(", "))
+    })
+}

@@ -1,0 +1,23 @@
+//! The commands, one file each: a struct of flags and a `run`.
+
+mod chat;
+mod completions;
+mod convert;
+mod devices;
+mod dump;
+mod generate;
+mod inspect;
+mod man;
+mod perplexity;
+mod tokenize;
+
+pub(crate) use chat::Chat;
+pub(crate) use completions::Completions;
+pub(crate) use convert::Convert;
+pub(crate) use devices::Devices;
+pub(crate) use dump::Dump;
+pub(crate) use generate::Generate;
+pub(crate) use inspect::Inspect;
+pub(crate) use man::Man;
+pub(crate) use perplexity::Perplexity;
+pub(crate) use tokenize::Tokenize;
