@@ -32,13 +32,13 @@ pub enum FormatError {
         found: &'static str,
     },
     /// A file of no bytes at all.
-    #[error("{file}: expected a GGUF or safetensors file, found an empty file (0 bytes)")]
+    #[error("{file}: expected a GGUF, safetensors or .pth file, found an empty file (0 bytes)")]
     Empty {
         /// Path or label of the file.
         file: String,
     },
-    /// Neither GGUF nor safetensors.
-    #[error("{file}: not a GGUF or safetensors file (first bytes {first_bytes}){hint}")]
+    /// None of the formats that are read.
+    #[error("{file}: not a GGUF, safetensors or .pth file (first bytes {first_bytes}){hint}")]
     UnknownFormat {
         /// Path or label of the file.
         file: String,
@@ -47,7 +47,7 @@ pub enum FormatError {
         /// What the file seems to be instead, starting with ": ", or empty.
         hint: &'static str,
     },
-    /// The right format in a version, byte order or size that is not read here.
+    /// The right format in a version, byte order, size or part that is not read here.
     #[error("{file}: {format}: expected {expected}, found {found}")]
     UnsupportedVersion {
         /// Path or label of the file.
@@ -93,6 +93,16 @@ pub enum FormatError {
         file: String,
         /// The tensor or metadata key.
         item: String,
+    },
+    /// A pickle that wants something else than tensors built. Nothing of it has been run.
+    #[error("{file}: {item}: refuses to run `{name}`: expected nothing but tensors in dicts")]
+    Refused {
+        /// Path or label of the file.
+        file: String,
+        /// The entry that is the pickle.
+        item: String,
+        /// The function or class, with its module.
+        name: String,
     },
     /// A tensor in a storage type that is not known here, or not in this format.
     #[error("{file}: tensor {tensor:?}: expected one of the types {expected}, found {found}")]

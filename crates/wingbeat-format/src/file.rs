@@ -1,6 +1,6 @@
-//! An opened model file of either format: found by its contents, checked, ready to hand out tensors.
+//! An opened model file of any format: found by its contents, checked, ready to hand out tensors.
 //!
-//! Maps the file, asks the format's module for its contents, and adds what both formats need: names that
+//! Maps the file, asks the format's module for its contents, and adds what all formats need: names that
 //! occur once, found quickly. Tensor data are not touched.
 
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::error::FormatError;
 use crate::map::map_file;
 use crate::metadata::Metadata;
 use crate::tensor::Tensor;
-use crate::{gguf, safetensors};
+use crate::{gguf, pth, safetensors};
 
 #[cfg(test)]
 mod tests;
@@ -23,6 +23,8 @@ pub enum FileFormat {
     Gguf,
     /// Hugging Face's format.
     Safetensors,
+    /// PyTorch's checkpoints, which the official RWKV models are.
+    Pth,
 }
 
 impl FileFormat {
@@ -31,6 +33,7 @@ impl FileFormat {
         match self {
             FileFormat::Gguf => "GGUF",
             FileFormat::Safetensors => "safetensors",
+            FileFormat::Pth => "PyTorch checkpoint",
         }
     }
 }
@@ -83,6 +86,7 @@ impl ModelFile {
         let Contents { version, metadata, tensors } = match format {
             FileFormat::Gguf => gguf::read(label, &bytes)?,
             FileFormat::Safetensors => safetensors::read(label, &bytes)?,
+            FileFormat::Pth => pth::read(label, &bytes)?,
         };
         let by_name = sort_by_name(label, &tensors)?;
         Ok(ModelFile { label: label.to_owned(), format, version, metadata, tensors, by_name, bytes })
@@ -98,7 +102,8 @@ impl ModelFile {
         self.format
     }
 
-    /// The version of the format: 2 or 3 for GGUF. Safetensors has no versions: 1.
+    /// The version of the format: 2 or 3 for GGUF, what the archive says for `.pth` (3 until now). Safetensors has
+    /// no versions: 1.
     pub fn format_version(&self) -> u32 {
         self.version
     }
@@ -158,8 +163,11 @@ fn sort_by_name(label: &str, tensors: &[Tensor]) -> Result<Vec<usize>, FormatErr
 
 /// First bytes of files that people take for models, and what to tell them.
 const HINTS: [(&[u8], &str); 8] = [
-    (b"PK\x03\x04", ": it looks like a PyTorch checkpoint (.pth), which this version does not read"),
-    (b"\x80\x02", ": it looks like an old PyTorch checkpoint or a pickle, which this version does not read"),
+    (
+        b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.",
+        ": it is a PyTorch checkpoint from before 1.6: load it with a newer PyTorch and save it again",
+    ),
+    (b"\x80", ": it looks like a pickle, which no model is alone"),
     (b"FUGG", ": it looks like a big-endian GGUF file"),
     (b"lmgg", ": it looks like a GGML file from before GGUF, which this version does not read"),
     (b"fmgg", ": it looks like a GGML file from before GGUF, which this version does not read"),
@@ -177,6 +185,9 @@ fn detect(label: &str, bytes: &[u8]) -> Result<FileFormat, FormatError> {
     }
     if safetensors::looks_like(bytes) {
         return Ok(FileFormat::Safetensors);
+    }
+    if pth::looks_like(bytes) {
+        return Ok(FileFormat::Pth);
     }
     let first = &bytes[..bytes.len().min(8)];
     let hint = HINTS.iter().find(|(magic, _)| bytes.starts_with(magic)).map_or("", |(_, hint)| hint);

@@ -1,4 +1,4 @@
-//! Finding the format, what both formats share, and real files.
+//! Finding the format, what all formats share, and real files.
 
 use std::path::PathBuf;
 
@@ -25,16 +25,17 @@ fn open_fixture(name: &str) -> Option<ModelFile> {
 
 #[test]
 fn says_what_a_file_is_not() {
-    assert_eq!(refusal(b""), "model.bin: expected a GGUF or safetensors file, found an empty file (0 bytes)");
+    assert_eq!(
+        refusal(b""),
+        "model.bin: expected a GGUF, safetensors or .pth file, found an empty file (0 bytes)"
+    );
     let message = refusal(b"hello\n\"you\"");
     assert_eq!(
         message,
-        r#"model.bin: not a GGUF or safetensors file (first bytes 68 65 6c 6c 6f 0a 22 79 "hello\n\"y")"#
+        r#"model.bin: not a GGUF, safetensors or .pth file (first bytes 68 65 6c 6c 6f 0a 22 79 "hello\n\"y")"#
     );
-    assert!(
-        refusal(b"PK\x03\x04 and so on")
-            .contains("PyTorch checkpoint (.pth), which this version does not read")
-    );
+    assert!(refusal(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M").contains("from before 1.6"));
+    assert!(refusal(b"\x80\x02}q\x00.").contains("a pickle"));
     assert!(refusal(b"version https://git-lfs.github.com/spec/v1").contains("Git LFS pointer"));
     assert!(refusal(b"<!DOCTYPE html>").contains("web page"));
     assert!(refusal(b"FUGG\0\0\0\x03").contains("big-endian"));
@@ -55,7 +56,7 @@ fn says_what_a_path_is_not() {
     let (message, path) = refusal(empty);
     assert_eq!(
         message,
-        format!("{path}: expected a GGUF or safetensors file, found an empty file (0 bytes)")
+        format!("{path}: expected a GGUF, safetensors or .pth file, found an empty file (0 bytes)")
     );
     #[cfg(unix)]
     assert!(refusal(PathBuf::from("/dev/null")).0.contains("a device"));
@@ -118,6 +119,53 @@ fn quantized_values_resemble_each_other() {
             size += f64::from(*b).powi(2);
         }
         assert!(error.sqrt() <= bound * size.sqrt(), "{}: {} of {}", coarse.name, error.sqrt(), size.sqrt());
+    }
+}
+
+/// Every type that llama.cpp's quantizer makes, against the same weights in F16.
+#[test]
+fn every_quantized_type_resembles_f16() {
+    let Some(models) = std::env::var_os("WINGBEAT_MODELS") else {
+        println!("skipped: WINGBEAT_MODELS is not set");
+        return;
+    };
+    let open = |name: &str| {
+        ModelFile::open(PathBuf::from(&models).join("quant").join(format!("rwkv7-2x256-{name}.gguf")))
+            .unwrap()
+    };
+    let fine = open("F16");
+    let mut seen = Vec::new();
+    for name in ["Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_1", "Q4_0", "Q3_K_M", "Q2_K"] {
+        let file = open(name);
+        assert_eq!(file.tensors().len(), fine.tensors().len());
+        for coarse in file.tensors() {
+            // What llama.cpp's quantizer loses of these random weights, and up to a quarter more.
+            let bound = match coarse.dtype {
+                DType::Q2K => 0.36,
+                DType::Q3K => 0.18,
+                DType::Q4_0 | DType::Q4_1 => 0.1,
+                DType::Q4K => 0.08,
+                DType::Q5_0 => 0.05,
+                DType::Q5K => 0.042,
+                DType::Q6K => 0.021,
+                DType::Q8_0 => 0.0065,
+                _ => 0.0,
+            };
+            let fine = fine.tensor(&coarse.name).expect("both files have the same tensors").to_f32();
+            let (mut error, mut size) = (0.0, 0.0);
+            for (a, b) in coarse.to_f32().iter().zip(&fine) {
+                error += f64::from(a - b).powi(2);
+                size += f64::from(*b).powi(2);
+            }
+            let relative = (error / size.max(f64::MIN_POSITIVE)).sqrt();
+            assert!(relative <= bound, "{name}: {} in {:?}: {relative}", coarse.name, coarse.dtype);
+            // A bound far above what the type really loses would hide a wrong bit.
+            assert!(relative >= bound / 1.5, "{name}: {}: {relative}", coarse.name);
+            seen.push(coarse.dtype);
+        }
+    }
+    for dtype in DType::all().filter(|dtype| dtype.is_quantized() && *dtype != DType::Q5_1) {
+        assert!(seen.contains(&dtype), "no file has {}", dtype.name());
     }
 }
 

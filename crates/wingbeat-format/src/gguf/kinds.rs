@@ -97,14 +97,8 @@ impl fmt::Display for GgmlType {
 }
 
 /// Types that ggml knows and the registry does not, for messages.
-const UNREAD_TYPES: [(u32, &str); 31] = [
-    (3, "Q4_1"),
-    (6, "Q5_0"),
-    (7, "Q5_1"),
+const UNREAD_TYPES: [(u32, &str); 25] = [
     (9, "Q8_1"),
-    (10, "Q2_K"),
-    (11, "Q3_K"),
-    (13, "Q5_K"),
     (15, "Q8_K"),
     (16, "IQ2_XXS"),
     (17, "IQ2_XS"),

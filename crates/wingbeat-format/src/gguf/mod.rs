@@ -31,6 +31,9 @@ pub(crate) const MAGIC: &[u8; 4] = b"GGUF";
 /// The version written here.
 const VERSION: u32 = 3;
 const ALIGNMENT_KEY: &str = "general.alignment";
+/// How many files the model was cut into, and which of them this is (llama.cpp's `llama-gguf-split`).
+const SPLIT_COUNT_KEY: &str = "split.count";
+const SPLIT_NUMBER_KEY: &str = "split.no";
 const DEFAULT_ALIGNMENT: u64 = 32;
 /// The largest page size in use. Files have 32; more than a page serves nobody and would let a header of a
 /// few bytes claim any padding.

@@ -1,10 +1,10 @@
 //! Reads a GGUF file's header and checks it against the file.
 //!
-//! Gives metadata and tensors; that tensor names occur once is checked by the caller, for both formats alike.
+//! Gives metadata and tensors; that tensor names occur once is checked by the caller, for all formats alike.
 
 use super::cursor::{Cursor, Item};
 use super::kinds::GgmlType;
-use super::{MAX_DIMS, alignment};
+use super::{MAX_DIMS, SPLIT_COUNT_KEY, SPLIT_NUMBER_KEY, alignment};
 use crate::bytes::Bytes;
 use crate::error::FormatError;
 use crate::file::Contents;
@@ -32,6 +32,7 @@ pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents, FormatError> {
     let n_keys = cursor.u64(Item::Header)?;
     // Neither count is trusted with an allocation: the lists grow as entries are really found.
     let metadata = metadata(&mut cursor, n_keys)?;
+    refuse_parts(file, &metadata)?;
     let alignment = alignment(file, &metadata)?;
     let mut infos = Vec::new();
     for i in 0..n_tensors {
@@ -76,6 +77,22 @@ fn metadata(cursor: &mut Cursor, n_keys: u64) -> Result<Metadata, FormatError> {
         }
     }
     Ok(metadata)
+}
+
+/// A model that `llama-gguf-split` has cut up: one part has only some of the tensors.
+fn refuse_parts(file: &str, metadata: &Metadata) -> Result<(), FormatError> {
+    let Some(n_parts) = metadata.u64(SPLIT_COUNT_KEY).filter(|&n| n > 1) else {
+        return Ok(());
+    };
+    // Parts count from 0; file names count from 1.
+    let part =
+        metadata.u64(SPLIT_NUMBER_KEY).map_or_else(|| "?".to_owned(), |no| no.saturating_add(1).to_string());
+    Err(FormatError::UnsupportedVersion {
+        file: file.to_owned(),
+        format: "GGUF",
+        expected: "a model in one file",
+        found: format!("part {part} of {n_parts}: join them with `llama-gguf-split --merge`"),
+    })
 }
 
 fn tensor_info(cursor: &mut Cursor, i: u64, alignment: u64) -> Result<Info, FormatError> {

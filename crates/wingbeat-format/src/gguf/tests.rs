@@ -228,6 +228,15 @@ fn dimensions_are_reversed_and_data_found() {
 }
 
 #[test]
+fn parts_of_a_split_model_are_refused() {
+    let count = |n: u16| Raw::new().key("split.count", 2, &n.to_le_bytes());
+    assert!(count(1).read().is_ok() && count(0).read().is_ok());
+    let whole = "GGUF: expected a model in one file";
+    count(3).key("split.no", 2, &1u16.to_le_bytes()).refused(&[whole, "part 2 of 3", "--merge"]);
+    count(3).refused(&[whole, "part ? of 3"]);
+}
+
+#[test]
 fn damaged_tensors_are_refused_by_name() {
     let one = |dims: &[u64], kind, offset| Raw::new().tensor("blk.7.w", dims, kind, offset).data(64);
     assert!(one(&[4], 0, 32).read().is_ok());
@@ -241,7 +250,7 @@ fn damaged_tensors_are_refused_by_name() {
     one(&[u64::MAX], 0, 0).refused(&["\"blk.7.w\"", "fits the address space", "18446744073709551615"]);
     one(&[256, 1 << 62], 14, 0).refused(&["\"blk.7.w\"", "fits the address space"]);
     one(&[33], 8, 0).refused(&["\"blk.7.w\"", "multiple of 32 values for Q8_0", "found 33"]);
-    one(&[256], 13, 0).refused(&["\"blk.7.w\"", "Q4_K", "found Q5_K (type 13)"]);
+    one(&[256], 23, 0).refused(&["\"blk.7.w\"", "Q4_K", "Q5_K", "found IQ4_XS (type 23)"]);
     one(&[256], 999, 0).refused(&["\"blk.7.w\"", "unknown type 999"]);
     one(&[4], 0, 0).tensor("blk.7.w", &[4], 0, 32).refused(&["tensor \"blk.7.w\"", "a second"]);
     one(&[9], 0, 0).tensor("over", &[4], 0, 32).refused(&["\"blk.7.w\"", "\"over\"", "byte 36", "found 32"]);

@@ -5,16 +5,29 @@
 //! arithmetic on stored blocks is the backends', which find the block structs here. Blocks are made of bytes
 //! and have alignment 1, so that any place in a mapped file can be viewed as blocks.
 
+mod k_scales;
 mod plain;
+mod q2k;
+mod q3k;
 mod q4_0;
+mod q4_1;
 mod q4k;
+mod q5_0;
+mod q5_1;
+mod q5k;
 mod q6k;
 mod q8_0;
 #[cfg(test)]
 mod tests;
 
+pub use q2k::BlockQ2K;
+pub use q3k::BlockQ3K;
 pub use q4_0::BlockQ4_0;
+pub use q4_1::BlockQ4_1;
 pub use q4k::BlockQ4K;
+pub use q5_0::BlockQ5_0;
+pub use q5_1::BlockQ5_1;
+pub use q5k::BlockQ5K;
 pub use q6k::BlockQ6K;
 pub use q8_0::BlockQ8_0;
 
@@ -38,8 +51,20 @@ pub enum DType {
     Q8_0,
     /// Blocks of 32 four-bit integers and an `F16` scale.
     Q4_0,
+    /// Blocks of 32 four-bit integers, an `F16` scale and an `F16` minimum.
+    Q4_1,
+    /// Blocks of 32 five-bit integers and an `F16` scale.
+    Q5_0,
+    /// Blocks of 32 five-bit integers, an `F16` scale and an `F16` minimum.
+    Q5_1,
+    /// Blocks of 256 two-bit integers; four-bit scales and minima for each 16.
+    Q2K,
+    /// Blocks of 256 three-bit integers; six-bit scales for each 16.
+    Q3K,
     /// Blocks of 256 four-bit integers; six-bit scales and minima for each 32.
     Q4K,
+    /// Blocks of 256 five-bit integers; six-bit scales and minima for each 32.
+    Q5K,
     /// Blocks of 256 six-bit integers; eight-bit scales for each 16.
     Q6K,
     /// 32-bit integers, for reading files of results.
@@ -60,6 +85,8 @@ struct Row {
     /// Number in GGUF files (ggml's `enum ggml_type`).
     ggml_id: Option<u32>,
     safetensors_name: Option<&'static str>,
+    /// Where in a block its `F16` scales and minima lie.
+    scale_offsets: &'static [usize],
     /// Called with whole blocks and as many values as they hold.
     decode: fn(&[u8], &mut [f32]),
     encode: Option<Encode>,
@@ -71,13 +98,19 @@ type Encode = fn(&[f32], &mut Vec<u8>) -> Result<(), FormatError>;
 
 /// In the order of the enum.
 #[rustfmt::skip]
-static TABLE: [Row; 10] = [
+static TABLE: [Row; 16] = [
     plain::<4>(DType::F32,  "F32",  0,  decode_f32).encoded_by(encode_f32),
     plain::<2>(DType::F16,  "F16",  1,  decode_f16).encoded_by(encode_f16),
     plain::<2>(DType::BF16, "BF16", 30, decode_bf16).encoded_by(encode_bf16),
     blocks_of::<BlockQ8_0, 32>(DType::Q8_0, "Q8_0", 8).encoded_by(q8_0::encode),
     blocks_of::<BlockQ4_0, 32>(DType::Q4_0, "Q4_0", 2),
+    blocks_of::<BlockQ4_1, 32>(DType::Q4_1, "Q4_1", 3),
+    blocks_of::<BlockQ5_0, 32>(DType::Q5_0, "Q5_0", 6),
+    blocks_of::<BlockQ5_1, 32>(DType::Q5_1, "Q5_1", 7),
+    blocks_of::<BlockQ2K, 256>(DType::Q2K,  "Q2_K", 10),
+    blocks_of::<BlockQ3K, 256>(DType::Q3K,  "Q3_K", 11),
     blocks_of::<BlockQ4K, 256>(DType::Q4K,  "Q4_K", 12),
+    blocks_of::<BlockQ5K, 256>(DType::Q5K,  "Q5_K", 13),
     blocks_of::<BlockQ6K, 256>(DType::Q6K,  "Q6_K", 14),
     plain::<4>(DType::I32,  "I32",  26, decode_i32),
     plain::<8>(DType::I64,  "I64",  27, decode_i64),
@@ -99,6 +132,7 @@ const fn plain<const BYTES: usize>(
         block_bytes: BYTES,
         ggml_id: Some(ggml_id),
         safetensors_name,
+        scale_offsets: &[],
         decode,
         encode: None,
     }
@@ -113,6 +147,7 @@ const fn blocks_of<B: Block<N>, const N: usize>(dtype: DType, name: &'static str
         block_bytes: size_of::<B>(),
         ggml_id: Some(ggml_id),
         safetensors_name: None,
+        scale_offsets: B::SCALE_OFFSETS,
         decode: decode_blocks::<B, N>,
         encode: None,
     }
@@ -160,6 +195,14 @@ impl DType {
     /// Bytes of a block.
     pub fn block_bytes(self) -> usize {
         self.row().block_bytes
+    }
+
+    /// Where in a block its `F16` scales and minima lie, as byte offsets; none for the plain types.
+    ///
+    /// All other bytes of a block may have any value: with finite numbers at these places, random bytes are a
+    /// good block.
+    pub fn scale_offsets(self) -> &'static [usize] {
+        self.row().scale_offsets
     }
 
     /// Bytes of a row of `cols` values; `None` if those are no whole blocks, or on overflow.
@@ -231,6 +274,9 @@ impl DType {
 
 /// A block of `N` values that share scales.
 trait Block<const N: usize>: bytemuck::Pod {
+    /// Where the `F16` scales and minima lie.
+    const SCALE_OFFSETS: &'static [usize];
+
     fn decode(&self, out: &mut [f32; N]);
 }
 

@@ -16,7 +16,8 @@ fn names_and_numbers_lead_back() {
         assert_eq!(dtype.is_quantized(), dtype.safetensors_name().is_none());
     }
     assert_eq!(DType::parse("q4_k"), Some(DType::Q4K));
-    assert_eq!((DType::parse("Q5_K"), DType::from_ggml_id(13)), (None, None));
+    assert_eq!((DType::parse("q5_k"), DType::from_ggml_id(10)), (Some(DType::Q5K), Some(DType::Q2K)));
+    assert_eq!((DType::parse("IQ4_XS"), DType::from_ggml_id(23)), (None, None));
     assert_eq!(DType::from_safetensors_name("f32"), None);
 }
 
@@ -26,9 +27,39 @@ fn rows_are_whole_blocks() {
     assert_eq!(DType::Q8_0.row_bytes(64), Some(68));
     assert_eq!(DType::Q4K.row_bytes(256), Some(144));
     assert_eq!(DType::Q6K.row_bytes(512), Some(420));
+    assert_eq!(DType::Q4_1.row_bytes(64), Some(40));
+    assert_eq!(DType::Q5_0.row_bytes(64), Some(44));
+    assert_eq!(DType::Q5_1.row_bytes(64), Some(48));
+    assert_eq!(DType::Q2K.row_bytes(512), Some(168));
+    assert_eq!(DType::Q3K.row_bytes(512), Some(220));
+    assert_eq!(DType::Q5K.row_bytes(512), Some(352));
     assert_eq!(DType::Q4_0.row_bytes(0), Some(0));
     assert_eq!(DType::Q4_0.row_bytes(33), None);
     assert_eq!(DType::F64.row_bytes(usize::MAX), None);
+}
+
+#[test]
+fn scales_are_where_the_table_says() {
+    assert_eq!((DType::F32.scale_offsets(), DType::Q8_0.scale_offsets()), (&[][..], &[0][..]));
+    assert_eq!((DType::Q5_1.scale_offsets(), DType::Q2K.scale_offsets()), (&[0, 2][..], &[80, 82][..]));
+    for dtype in DType::all().filter(|dtype| dtype.is_quantized()) {
+        // Random bytes with these bits clear decode to numbers; an infinite scale at any one place shows.
+        let mut block = vec![0xff; dtype.block_bytes()];
+        let decode = |block: &[u8]| {
+            let mut out = vec![0.0; dtype.block_len()];
+            dtype.decode_row(block, &mut out);
+            out
+        };
+        for &i in dtype.scale_offsets() {
+            block[i + 1] = 0x3c;
+        }
+        assert!(decode(&block).iter().all(|x| x.is_finite()), "{dtype:?}");
+        for &i in dtype.scale_offsets() {
+            let mut block = block.clone();
+            block[i..i + 2].copy_from_slice(&[0, 0x7c]);
+            assert!(decode(&block).iter().any(|x| !x.is_finite()), "{dtype:?} at {i}");
+        }
+    }
 }
 
 #[test]

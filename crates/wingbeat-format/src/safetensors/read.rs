@@ -1,6 +1,6 @@
 //! Reads a safetensors file's header and checks it against the file.
 //!
-//! Gives metadata and tensors; that tensor names occur once is checked by the caller, for both formats alike.
+//! Gives metadata and tensors; that tensor names occur once is checked by the caller, for all formats alike.
 
 use std::fmt;
 use std::ops::Range;

@@ -2,6 +2,8 @@
 //!
 //! value = d · (q − 8). The low halves of the bytes are the first 16 values, the high halves the others.
 
+use std::mem::offset_of;
+
 use super::{Block, f16_le};
 
 #[cfg(test)]
@@ -22,6 +24,8 @@ pub struct BlockQ4_0 {
 const _: () = assert!(size_of::<BlockQ4_0>() == 18 && align_of::<BlockQ4_0>() == 1);
 
 impl Block<LEN> for BlockQ4_0 {
+    const SCALE_OFFSETS: &'static [usize] = &[offset_of!(BlockQ4_0, d)];
+
     fn decode(&self, out: &mut [f32; LEN]) {
         let d = f16_le(self.d);
         let (low, high) = out.split_at_mut(LEN / 2);

@@ -4,10 +4,13 @@
 //! value = d · scale · q − dmin · min, scale and min being the group's. Groups 2i and 2i + 1 share 32 bytes
 //! of `qs`, the even one in the low halves.
 
+use std::mem::offset_of;
+
+use super::k_scales::scale_min;
 use super::{Block, f16_le};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 const LEN: usize = 256;
 const GROUP: usize = 32;
@@ -37,16 +40,15 @@ impl BlockQ4K {
     ///
     /// # Panics
     /// If `i` is not below 8.
+    #[inline]
     pub fn scale_min(&self, i: usize) -> (u8, u8) {
-        let s = &self.scales;
-        if i < 4 {
-            return (s[i] & 63, s[i + 4] & 63);
-        }
-        (s[i + 4] & 15 | (s[i - 4] >> 6) << 4, s[i + 4] >> 4 | (s[i] >> 6) << 4)
+        scale_min(&self.scales, i)
     }
 }
 
 impl Block<LEN> for BlockQ4K {
+    const SCALE_OFFSETS: &'static [usize] = &[offset_of!(BlockQ4K, d), offset_of!(BlockQ4K, dmin)];
+
     fn decode(&self, out: &mut [f32; LEN]) {
         let (d, dmin) = (f16_le(self.d), f16_le(self.dmin));
         let pairs = out.as_chunks_mut::<{ 2 * GROUP }>().0.iter_mut().zip(self.qs.as_chunks::<GROUP>().0);

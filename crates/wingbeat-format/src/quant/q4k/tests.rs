@@ -16,13 +16,18 @@ fn bits(bytes: &[u8], from: usize, n: usize) -> u32 {
     (0..n).map(|i| ((bytes[(from + i) / 8] >> ((from + i) % 8) & 1) as u32) << i).sum()
 }
 
-fn value(block: &[u8], i: usize) -> f64 {
-    let scales = &block[4..16];
-    let group = i / 32;
+/// Scale and minimum of a group, from the 12 bytes of them.
+pub(in crate::quant) fn six_bits(scales: &[u8], group: usize) -> (f64, f64) {
     let six = |(low, high)| (bits(scales, low, 4) + (bits(scales, high, 2) << 4)) as f64;
+    (six(SCALE_BITS[group]), six(MIN_BITS[group]))
+}
+
+fn value(block: &[u8], i: usize) -> f64 {
+    let group = i / 32;
+    let (scale, min) = six_bits(&block[4..16], group);
     let byte = block[16 + i / 64 * 32 + i % 32];
     let q = if group.is_multiple_of(2) { byte & 15 } else { byte >> 4 };
-    half(block) * six(SCALE_BITS[group]) * q as f64 - half(&block[2..]) * six(MIN_BITS[group])
+    half(block) * scale * q as f64 - half(&block[2..]) * min
 }
 
 proptest! {

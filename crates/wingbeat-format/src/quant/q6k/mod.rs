@@ -2,6 +2,8 @@
 //!
 //! value = d · scale · (q − 32). The low four bits and the high two bits of the integers lie apart.
 
+use std::mem::offset_of;
+
 use super::{Block, f16_le};
 
 #[cfg(test)]
@@ -32,6 +34,8 @@ pub struct BlockQ6K {
 const _: () = assert!(size_of::<BlockQ6K>() == 210 && align_of::<BlockQ6K>() == 1);
 
 impl Block<LEN> for BlockQ6K {
+    const SCALE_OFFSETS: &'static [usize] = &[offset_of!(BlockQ6K, d)];
+
     fn decode(&self, out: &mut [f32; LEN]) {
         let d = f16_le(self.d);
         let low = self.ql.as_chunks::<{ HALF / 2 }>().0;

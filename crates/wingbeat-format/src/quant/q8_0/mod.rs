@@ -3,6 +3,8 @@
 //! value = d · q. Encoding is bit for bit that of llama.cpp's reference quantizer, so that a model converted
 //! here equals one converted there.
 
+use std::mem::offset_of;
+
 use half::f16;
 
 use super::{Block, f16_le};
@@ -27,6 +29,8 @@ pub struct BlockQ8_0 {
 const _: () = assert!(size_of::<BlockQ8_0>() == 34 && align_of::<BlockQ8_0>() == 1);
 
 impl Block<LEN> for BlockQ8_0 {
+    const SCALE_OFFSETS: &'static [usize] = &[offset_of!(BlockQ8_0, d)];
+
     fn decode(&self, out: &mut [f32; LEN]) {
         let d = f16_le(self.d);
         for (x, &q) in out.iter_mut().zip(&self.qs) {

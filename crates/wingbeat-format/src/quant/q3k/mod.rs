@@ -1,0 +1,71 @@
+//! Q3_K: 256 three-bit integers in 16 groups, each with a six-bit scale; ggml's `block_q3_K`. Read only.
+//!
+//! value = d · (scale − 32) · (q − 4). The low two bits and the third bits of the integers lie apart.
+
+use std::mem::offset_of;
+
+use super::{Block, f16_le};
+
+#[cfg(test)]
+mod tests;
+
+const LEN: usize = 256;
+/// The low bits of the block's two halves are packed alike.
+const HALF: usize = LEN / 2;
+const QUARTER: usize = HALF / 4;
+const GROUP: usize = 16;
+
+/// 256 values: third bits, low two bits, 12 bytes of packed scales, and an `F16` factor at the end.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct BlockQ3K {
+    /// Byte i has the third bits of values i, i + 32, … i + 224 from the bottom up.
+    pub hmask: [u8; LEN / 8],
+    /// Low two bits, 32 bytes for each half: byte i has those of values i, i + 32, i + 64, i + 96 from the
+    /// bottom up.
+    pub qs: [u8; LEN / 4],
+    /// Six-bit scales, as [`BlockQ3K::scale`] unpacks them.
+    pub scales: [u8; 12],
+    /// The factor of the scales, an `F16`, little-endian.
+    pub d: [u8; 2],
+}
+
+const _: () = assert!(size_of::<BlockQ3K>() == 110 && align_of::<BlockQ3K>() == 1);
+
+impl BlockQ3K {
+    /// The scale, −32 … 31, of group `i` (0 … 15).
+    ///
+    /// The low four bits are in the low halves of bytes 0–7 for the first eight groups and in the high halves
+    /// for the others. The high two bits are in bytes 8–11, four groups in each: i, i + 4, i + 8, i + 12 from
+    /// the bottom up.
+    ///
+    /// # Panics
+    /// If `i` is not below 16.
+    pub fn scale(&self, i: usize) -> i8 {
+        assert!(i < LEN / GROUP, "Q3_K: scale of group {i} of 16");
+        let low = self.scales[i % 8] >> (i / 8 * 4) & 15;
+        let high = self.scales[8 + i % 4] >> (i / 4 * 2) & 3;
+        // At most 63.
+        (high << 4 | low) as i8 - 32
+    }
+}
+
+impl Block<LEN> for BlockQ3K {
+    const SCALE_OFFSETS: &'static [usize] = &[offset_of!(BlockQ3K, d)];
+
+    fn decode(&self, out: &mut [f32; LEN]) {
+        let d = f16_le(self.d);
+        let halves = out.as_chunks_mut::<HALF>().0.iter_mut().zip(self.qs.as_chunks::<QUARTER>().0);
+        for (half, (out, qs)) in halves.enumerate() {
+            // A quarter is 32 values: one position of the bits in all the bytes, two groups.
+            for (quarter, out) in out.as_chunks_mut::<QUARTER>().0.iter_mut().enumerate() {
+                let (low_shift, high_shift) = (quarter * 2, half * 4 + quarter);
+                for (i, ((x, low), high)) in out.iter_mut().zip(qs).zip(&self.hmask).enumerate() {
+                    let q = low >> low_shift & 3 | (high >> high_shift & 1) << 2;
+                    let scale = d * f32::from(self.scale(half * 8 + quarter * 2 + i / GROUP));
+                    *x = scale * (f32::from(q) - 4.0);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Q5_1: 32 five-bit integers, their scale and their minimum; ggml's `block_q5_1`. Read only.
+//!
+//! value = d · q + m. The integers are stored as in Q5_0.
+
+use std::mem::offset_of;
+
+use super::q5_0::five_bits;
+use super::{Block, f16_le};
+
+#[cfg(test)]
+mod tests;
+
+const LEN: usize = 32;
+
+/// 32 values: an `F16` scale `d` and minimum `m`, 32 fifth bits, then 16 bytes of the low four bits of two
+/// integers each.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct BlockQ5_1 {
+    /// The scale, an `F16`, little-endian.
+    pub d: [u8; 2],
+    /// The minimum, an `F16`, little-endian.
+    pub m: [u8; 2],
+    /// The fifth bit of value i is bit i of this number, which is little-endian.
+    pub qh: [u8; LEN / 8],
+    /// Byte i: value i in the low half, value i + 16 in the high half.
+    pub qs: [u8; LEN / 2],
+}
+
+const _: () = assert!(size_of::<BlockQ5_1>() == 24 && align_of::<BlockQ5_1>() == 1);
+
+impl Block<LEN> for BlockQ5_1 {
+    const SCALE_OFFSETS: &'static [usize] = &[offset_of!(BlockQ5_1, d), offset_of!(BlockQ5_1, m)];
+
+    fn decode(&self, out: &mut [f32; LEN]) {
+        let (d, m) = (f16_le(self.d), f16_le(self.m));
+        for (x, q) in out.iter_mut().zip(five_bits(self.qh, &self.qs)) {
+            *x = d * f32::from(q) + m;
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Q5_K: 256 five-bit integers in 8 groups, each with a six-bit scale and minimum; ggml's `block_q5_K`. Read
+//! only.
+//!
+//! value = d · scale · q − dmin · min, scale and min being the group's. The low four bits lie as in Q4_K, the
+//! fifth bits apart.
+
+use std::mem::offset_of;
+
+use super::k_scales::scale_min;
+use super::{Block, f16_le};
+
+#[cfg(test)]
+mod tests;
+
+const LEN: usize = 256;
+const GROUP: usize = 32;
+
+/// 256 values: two `F16` factors, 12 bytes of packed scales and minima, 32 bytes of fifth bits, 128 bytes of
+/// the low four bits of two integers each.
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub struct BlockQ5K {
+    /// Factor of the scales, an `F16`, little-endian.
+    pub d: [u8; 2],
+    /// Factor of the minima, an `F16`, little-endian.
+    pub dmin: [u8; 2],
+    /// Six-bit scales and minima, as [`BlockQ5K::scale_min`] unpacks them.
+    pub scales: [u8; 12],
+    /// Bit g of byte i is the fifth bit of value i of group g.
+    pub qh: [u8; LEN / 8],
+    /// 32 bytes for each pair of groups, the even group in the low halves.
+    pub qs: [u8; LEN / 2],
+}
+
+const _: () = assert!(size_of::<BlockQ5K>() == 176 && align_of::<BlockQ5K>() == 1);
+
+impl BlockQ5K {
+    /// Scale and minimum, each 0 … 63, of group `i` (0 … 7), packed as in Q4_K.
+    ///
+    /// # Panics
+    /// If `i` is not below 8.
+    pub fn scale_min(&self, i: usize) -> (u8, u8) {
+        scale_min(&self.scales, i)
+    }
+}
+
+impl Block<LEN> for BlockQ5K {
+    const SCALE_OFFSETS: &'static [usize] = &[offset_of!(BlockQ5K, d), offset_of!(BlockQ5K, dmin)];
+
+    fn decode(&self, out: &mut [f32; LEN]) {
+        let (d, dmin) = (f16_le(self.d), f16_le(self.dmin));
+        let pairs = self.qs.as_chunks::<GROUP>().0;
+        for (group, out) in out.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
+            let (scale, min) = self.scale_min(group);
+            let (scale, min) = (d * f32::from(scale), dmin * f32::from(min));
+            let shift = group % 2 * 4;
+            for ((x, low), high) in out.iter_mut().zip(&pairs[group / 2]).zip(&self.qh) {
+                let q = low >> shift & 15 | (high >> group & 1) << 4;
+                *x = scale * f32::from(q) - min;
+            }
+        }
+    }
+}
