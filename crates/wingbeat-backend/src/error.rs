@@ -17,7 +17,9 @@ pub enum BackendError {
         why: &'static str,
     },
     /// A matrix's bytes don't fit its shape.
-    #[error("{tensor}: a {rows} x {cols} matrix of type {dtype} takes {expected_bytes} bytes, found {found_bytes}")]
+    #[error(
+        "{tensor}: a {rows} x {cols} matrix of type {dtype} takes {expected_bytes} bytes, found {found_bytes}"
+    )]
     MatrixBytes {
         /// Tensor name.
         tensor: String,

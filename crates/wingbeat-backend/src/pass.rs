@@ -190,22 +190,11 @@ pub trait Pass<B: Backend> {
     fn embed(&mut self, table: &B::Matrix, x: &mut B::Buffer);
 
     /// `y = (x − mean(x)) / sqrt(var(x) + eps) ∘ weight + bias` a row; `x, y (T, C)`.
-    fn layer_norm(
-        &mut self,
-        x: &B::Buffer,
-        norm: &LayerNorm<B>,
-        y: &mut B::Buffer,
-    );
+    fn layer_norm(&mut self, x: &B::Buffer, norm: &LayerNorm<B>, y: &mut B::Buffer);
 
     /// Token shift: `ys[i][t] = x[t] + (x[t−1] − x[t]) ∘ mixes[i]`, where `x[−1]` of a sequence is its state, which
     /// becomes the sequence's last `x` afterwards. `x, ys[i] (T, C)`, `mixes[i] (C)`, state `(C)` a layer.
-    fn token_shift(
-        &mut self,
-        x: &B::Buffer,
-        state: SlabAt,
-        mixes: &[&B::Vector],
-        ys: &mut [&mut B::Buffer],
-    );
+    fn token_shift(&mut self, x: &B::Buffer, state: SlabAt, mixes: &[&B::Vector], ys: &mut [&mut B::Buffer]);
 
     /// Independent products, see [`Linear`]. Weights are used in their stored type, sums are f32; what a device does
     /// to the activations first (int8 blocks, bf16) it tells in
@@ -252,7 +241,8 @@ pub trait Pass<B: Backend> {
 
     /// Fused: [`Pass::v7_keys`], [`Pass::wkv7`], [`Pass::v7_readout`].
     fn time_mix_v7(&mut self, args: TimeMixV7<'_, B>) {
-        let TimeMixV7 { r, w, k, v, v_first, v_gate, a, g, kk, y, k_k, k_a, r_k, ln_x, state, head_size } = args;
+        let TimeMixV7 { r, w, k, v, v_first, v_gate, a, g, kk, y, k_k, k_a, r_k, ln_x, state, head_size } =
+            args;
         self.v7_keys(V7Keys {
             k: &mut *k,
             v: &mut *v,

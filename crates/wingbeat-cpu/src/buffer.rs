@@ -70,7 +70,12 @@ impl Buffer {
     /// For threads to read.
     pub(crate) fn rows(&self) -> SharedRows<'_> {
         let values = self.values.as_slice();
-        SharedRows { start: values.as_ptr().cast_mut(), len: values.len(), width: self.width, values: PhantomData }
+        SharedRows {
+            start: values.as_ptr().cast_mut(),
+            len: values.len(),
+            width: self.width,
+            values: PhantomData,
+        }
     }
 }
 

@@ -19,7 +19,10 @@ pub enum Level {
 impl Level {
     /// Every level that can run here, slowest first.
     pub fn available() -> Vec<Level> {
-        [Level::Scalar, Level::Neon, Level::Avx2, Level::Avx512].into_iter().filter(|l| l.is_available()).collect()
+        [Level::Scalar, Level::Neon, Level::Avx2, Level::Avx512]
+            .into_iter()
+            .filter(|l| l.is_available())
+            .collect()
     }
 
     /// The fastest level that can run here.

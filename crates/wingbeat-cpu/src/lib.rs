@@ -136,7 +136,11 @@ impl Backend for CpuBackend {
         state.write(slab, values)
     }
 
-    fn begin<'a>(&'a self, batch: &'a Batch, states: Vec<&'a mut State>) -> Result<CpuPass<'a>, BackendError> {
+    fn begin<'a>(
+        &'a self,
+        batch: &'a Batch,
+        states: Vec<&'a mut State>,
+    ) -> Result<CpuPass<'a>, BackendError> {
         // A panic under this lock leaves nothing behind but scratch memory.
         let workers = self.workers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         Ok(CpuPass::new(self.kernels, workers, batch, states))
@@ -144,7 +148,9 @@ impl Backend for CpuBackend {
 
     fn activation_precision(&self, matrix: &Matrix, rows: usize) -> ActivationPrecision {
         match matrix.kind {
-            Kind::Int8(_) if !ops::uses_panels(matrix.kind, rows) => ActivationPrecision::Int8 { block: 32 },
+            Kind::Int8(_) if !ops::uses_panels(matrix.kind, rows) => {
+                ActivationPrecision::Int8 { block: kernels::SCALE_VALUES }
+            }
             _ => ActivationPrecision::Exact,
         }
     }

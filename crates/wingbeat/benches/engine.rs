@@ -7,7 +7,8 @@ use divan::{Bencher, counter::ItemsCount};
 use std::sync::LazyLock;
 use wingbeat::{Model, Sequence, State, Want};
 
-static MODEL: LazyLock<Model> = LazyLock::new(|| Model::open(path()).unwrap_or_else(|error| panic!("{error}")));
+static MODEL: LazyLock<Model> =
+    LazyLock::new(|| Model::open(path()).unwrap_or_else(|error| panic!("{error}")));
 
 fn path() -> String {
     std::env::var("WINGBEAT_BENCH_MODEL").unwrap_or_else(|_| {
@@ -52,17 +53,19 @@ fn step(bencher: Bencher<'_, '_>, n: usize) {
 #[divan::bench(args = [16, 512], sample_count = 10)]
 fn prompt(bencher: Bencher<'_, '_>, n: usize) {
     let tokens = tokens(n);
-    bencher.counter(ItemsCount::new(n)).with_inputs(|| MODEL.new_state().unwrap()).bench_local_refs(|state| {
-        MODEL.forward(&mut [Sequence { state, tokens: &tokens, want: Want::LAST_LOGITS }]).unwrap()
-    });
+    bencher.counter(ItemsCount::new(n)).with_inputs(|| MODEL.new_state().unwrap()).bench_local_refs(
+        |state| MODEL.forward(&mut [Sequence { state, tokens: &tokens, want: Want::LAST_LOGITS }]).unwrap(),
+    );
 }
 
 /// A document of 512 tokens, its state in the caller's memory.
 #[divan::bench(sample_count = 10)]
 fn document_state(bencher: Bencher<'_, '_>) {
     let tokens = tokens(512);
-    bencher.counter(ItemsCount::new(512usize)).with_inputs(|| MODEL.new_state().unwrap()).bench_local_refs(|state| {
-        MODEL.forward(&mut [Sequence { state, tokens: &tokens, want: Want::NOTHING }]).unwrap();
-        state.read("wkv").unwrap()
-    });
+    bencher.counter(ItemsCount::new(512usize)).with_inputs(|| MODEL.new_state().unwrap()).bench_local_refs(
+        |state| {
+            MODEL.forward(&mut [Sequence { state, tokens: &tokens, want: Want::NOTHING }]).unwrap();
+            state.read("wkv").unwrap()
+        },
+    );
 }

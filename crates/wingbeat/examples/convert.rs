@@ -9,14 +9,21 @@ use wingbeat::{
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [source, target, rest @ ..] = &args[..] else { return Err("usage: convert IN OUT [TYPE] [VOCABULARY] [NAME]".into()) };
+    let [source, target, rest @ ..] = &args[..] else {
+        return Err("usage: convert IN OUT [TYPE] [VOCABULARY] [NAME]".into());
+    };
     let dtype = match rest.first() {
         Some(name) => Some(DType::parse(name).ok_or("unknown type")?),
         None => None,
     };
     let vocabulary = rest.get(1).map(|path| read_vocabulary(Path::new(path))).transpose()?;
     let source = ModelFile::open(source)?;
-    let done = convert(&source, Path::new(target), &ConvertOptions { dtype, vocabulary, name: rest.get(2).cloned() }, &mut |_, _| true)?;
+    let done = convert(
+        &source,
+        Path::new(target),
+        &ConvertOptions { dtype, vocabulary, name: rest.get(2).cloned() },
+        &mut |_, _| true,
+    )?;
     println!("{target}: {}, {} tensors", done.format.name(), done.n_tensors);
     Ok(())
 }

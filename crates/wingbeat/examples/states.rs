@@ -17,7 +17,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut session = Session::new(&model, state.fork()?, SamplerConfig::greedy())?;
         session.feed_text(question, &mut |_| true)?;
         let mut answer = Vec::new();
-        let options = GenerateOptions { max_tokens: 12, stops: vec!["\n".to_owned()], ..GenerateOptions::default() };
+        let options =
+            GenerateOptions { max_tokens: 12, stops: vec!["\n".to_owned()], ..GenerateOptions::default() };
         session.generate(&options, &mut |bytes| {
             answer.extend_from_slice(bytes);
             true

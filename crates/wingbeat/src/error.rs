@@ -38,7 +38,9 @@ pub enum Error {
         source: io::Error,
     },
     /// The model has no vocabulary and none was given.
-    #[error("{model}: no vocabulary: the file carries none and its {vocab} tokens are not the World vocabulary's 65536; give one with --vocab FILE")]
+    #[error(
+        "{model}: no vocabulary: the file carries none and its {vocab} tokens are not the World vocabulary's 65536; give one with --vocab FILE"
+    )]
     NoVocabulary {
         /// The model file.
         model: String,

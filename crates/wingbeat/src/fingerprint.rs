@@ -29,7 +29,9 @@ pub(crate) fn fingerprint(file: &ModelFile, config: &Config) -> Result<String, M
         let last = weight.data.len().saturating_sub(SAMPLE_BYTES);
         for i in 0..SAMPLES {
             let start = last / (SAMPLES - 1) * i;
-            hash.update(weight.data.get(start..(start + SAMPLE_BYTES).min(weight.data.len())).unwrap_or_default());
+            hash.update(
+                weight.data.get(start..(start + SAMPLE_BYTES).min(weight.data.len())).unwrap_or_default(),
+            );
         }
     }
     Ok(hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect())

@@ -127,7 +127,8 @@ impl Model {
     /// What tells this model from any other: 32 hexadecimal digits, kept in the files of its states.
     pub fn fingerprint(&self) -> &str {
         self.inner.fingerprint.get_or_init(|| {
-            fingerprint(&self.inner.file, self.config()).expect("the catalog was complete when the model was loaded")
+            fingerprint(&self.inner.file, self.config())
+                .expect("the catalog was complete when the model was loaded")
         })
     }
 
@@ -250,8 +251,7 @@ pub fn demo_file() -> Result<ModelFile, Error> {
     /// Aligned, as a mapped file would be.
     #[repr(align(64))]
     struct Aligned<T: ?Sized>(T);
-    static DEMO: &Aligned<[u8]> =
-        &Aligned(*include_bytes!("../../../assets/wingbeat-demo-26m-q8_0.gguf"));
+    static DEMO: &Aligned<[u8]> = &Aligned(*include_bytes!("../../../assets/wingbeat-demo-26m-q8_0.gguf"));
     Ok(ModelFile::from_static("the demo model", &DEMO.0)?)
 }
 

@@ -189,7 +189,8 @@ impl Session {
             let token = self.sample()?;
             if options.stop_tokens.contains(&token) {
                 let rest = [decoder.finish().to_vec(), matcher.finish()].concat();
-                let reason = if on_rest(on_text, &rest) { StopReason::Token(token) } else { StopReason::Cancelled };
+                let reason =
+                    if on_rest(on_text, &rest) { StopReason::Token(token) } else { StopReason::Cancelled };
                 return Ok(Generation { n_tokens, reason });
             }
             let before = n_sampled;
@@ -222,7 +223,12 @@ impl Session {
 
     /// Makes the state that of the text shown: `shown` without the stop text, whose beginning the state may have taken
     /// in already. `n_fed` bytes were taken in where there is no checkpoint.
-    fn rewind(&mut self, checkpoint: Option<Checkpoint>, mut n_fed: usize, shown: &[u8]) -> Result<(), Error> {
+    fn rewind(
+        &mut self,
+        checkpoint: Option<Checkpoint>,
+        mut n_fed: usize,
+        shown: &[u8],
+    ) -> Result<(), Error> {
         if let Some(Checkpoint { state, n_bytes }) = checkpoint {
             self.state = state;
             self.logits.clear();

@@ -96,12 +96,17 @@ impl State {
         let specs: Vec<TensorSpec> = self
             .slabs()
             .iter()
-            .map(|slab| TensorSpec { name: slab.name.to_owned(), dtype: DType::F32, shape: slab.shape.clone() })
+            .map(|slab| TensorSpec {
+                name: slab.name.to_owned(),
+                dtype: DType::F32,
+                shape: slab.shape.clone(),
+            })
             .collect();
         let mut writer = safetensors::Writer::create(path.as_ref(), &metadata, &specs)?;
         for index in 0..specs.len() {
             let values = self.model.inner.engine.read_slab(&self.any, index)?;
-            writer.write(bytemuck::cast_slice(&values.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>()))?;
+            writer
+                .write(bytemuck::cast_slice(&values.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>()))?;
         }
         Ok(writer.finish()?)
     }
@@ -128,8 +133,9 @@ impl State {
         }
         let mut state = State::new(model)?;
         for slab in &model.state_layout().slabs {
-            let tensor =
-                file.tensor(slab.name).ok_or_else(|| not_a_state(format!("tensor `{}` is missing", slab.name)))?;
+            let tensor = file
+                .tensor(slab.name)
+                .ok_or_else(|| not_a_state(format!("tensor `{}` is missing", slab.name)))?;
             if tensor.shape != slab.shape || tensor.dtype != DType::F32 {
                 return Err(not_a_state(format!(
                     "tensor `{}` should be F32 {:?}, found {} {:?}",

@@ -12,7 +12,8 @@ fn fixture(name: &str) -> PathBuf {
 
 fn to(source: &Path, target: &Path, dtype: Option<DType>) -> wingbeat::convert::Converted {
     let source = ModelFile::open(source).unwrap();
-    convert(&source, target, &ConvertOptions { dtype, ..ConvertOptions::default() }, &mut |_, _| true).unwrap()
+    convert(&source, target, &ConvertOptions { dtype, ..ConvertOptions::default() }, &mut |_, _| true)
+        .unwrap()
 }
 
 fn logits(path: &Path) -> Vec<f32> {
@@ -42,7 +43,8 @@ fn f32_there_and_back_is_the_same_file() {
         to(&gguf, &back, None);
         let (original, back) = (ModelFile::open(fixture(name)).unwrap(), ModelFile::open(&back).unwrap());
         for tensor in back.tensors() {
-            let source = original.tensor(&tensor.name).unwrap_or_else(|| panic!("{name}: {} is new", tensor.name));
+            let source =
+                original.tensor(&tensor.name).unwrap_or_else(|| panic!("{name}: {} is new", tensor.name));
             assert_eq!(source.shape, tensor.shape, "{name}: {}", tensor.name);
             assert_eq!(source.dtype, tensor.dtype, "{name}: {}", tensor.name);
             assert_eq!(&*source.data, &*tensor.data, "{name}: {}", tensor.name);
@@ -132,7 +134,11 @@ fn a_given_vocabulary_goes_in_and_must_fit() {
     let target = folder.path().join("v.gguf");
     assert!(convert(&source, &target, &options, &mut |_, _| true).unwrap().has_vocabulary);
     assert_eq!(Model::open(&target).unwrap().tokenizer().unwrap().encode(b"AB").unwrap(), [66, 67]);
-    let options = ConvertOptions { vocabulary: Some(Vocabulary::world()), name: Some("w".to_owned()), ..ConvertOptions::default() };
+    let options = ConvertOptions {
+        vocabulary: Some(Vocabulary::world()),
+        name: Some("w".to_owned()),
+        ..ConvertOptions::default()
+    };
     let error = convert(&source, &target, &options, &mut |_, _| true).unwrap_err().to_string();
     assert!(error.contains("65529") && error.contains("131"), "{error}");
 }

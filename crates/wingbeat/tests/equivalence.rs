@@ -85,7 +85,8 @@ fn a_batch_is_each_alone() {
         let model = fixture(name, 2);
         let lengths = [1, 70, 3, 300, 0, 12, 1, 256];
         let texts: Vec<Vec<u32>> = lengths.iter().enumerate().map(|(i, &n)| tokens(&model, n, i)).collect();
-        let wants = [Want::ALL, Want::LAST_LOGITS, Want::LAST_HIDDEN, Want::ALL_LOGITS, Want::ALL, Want::NOTHING];
+        let wants =
+            [Want::ALL, Want::LAST_LOGITS, Want::LAST_HIDDEN, Want::ALL_LOGITS, Want::ALL, Want::NOTHING];
         let mut states: Vec<State> = texts.iter().map(|_| model.new_state().unwrap()).collect();
         let mut sequences: Vec<Sequence<'_>> = states
             .iter_mut()

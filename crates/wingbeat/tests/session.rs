@@ -1,9 +1,6 @@
 //! Sessions: text out of a model, stops, and a state that holds exactly what was shown.
 
-use wingbeat::{
-    GenerateOptions, Model, Sequence, Session, StopReason, Want,
-    sampler::SamplerConfig,
-};
+use wingbeat::{GenerateOptions, Model, Sequence, Session, StopReason, Want, sampler::SamplerConfig};
 
 fn model() -> Model {
     Model::open(format!("{}/../../tests/fixtures/rwkv7-2x256-Q8_0.gguf", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -127,7 +124,9 @@ fn after_a_stop_the_state_is_that_of_the_text_shown() {
     let expected = logits_after(&model, &prompt);
     let actual = session.logits().unwrap();
     let deviation = (expected.iter().map(|x| x * x).sum::<f32>() / expected.len() as f32).sqrt();
-    let rms = (actual.iter().zip(&expected).map(|(a, e)| (a - e) * (a - e)).sum::<f32>() / expected.len() as f32).sqrt();
+    let rms = (actual.iter().zip(&expected).map(|(a, e)| (a - e) * (a - e)).sum::<f32>()
+        / expected.len() as f32)
+        .sqrt();
     assert!(rms < 0.03 * deviation, "rms {rms}, deviation {deviation}");
 }
 

@@ -18,7 +18,9 @@ fn run(model: &Model, state: &mut State, tokens: &[u32]) -> Vec<f32> {
 #[test]
 fn fork_save_and_load_are_no_ops() {
     let folder = tempfile::tempdir().unwrap();
-    for name in ["rwkv7-3x128-odd-ranks.safetensors", "rwkv7-2x96-head32.safetensors", "rwkv7-2x256-Q8_0.gguf"] {
+    for name in
+        ["rwkv7-3x128-odd-ranks.safetensors", "rwkv7-2x96-head32.safetensors", "rwkv7-2x256-Q8_0.gguf"]
+    {
         let model = model(name);
         let mut state = model.new_state().unwrap();
         run(&model, &mut state, &[1, 2, 3, 4, 5]);
@@ -71,7 +73,10 @@ fn another_models_state_is_refused_by_name() {
     assert_ne!(a.fingerprint(), b.fingerprint());
     a.new_state().unwrap().save(&file).unwrap();
     let error = b.load_state(&file).err().unwrap().to_string();
-    assert!(error.contains("a.state") && error.contains(a.fingerprint()) && error.contains(b.fingerprint()), "{error}");
+    assert!(
+        error.contains("a.state") && error.contains(a.fingerprint()) && error.contains(b.fingerprint()),
+        "{error}"
+    );
     let mut state = a.new_state().unwrap();
     assert!(b.forward(&mut [Sequence { state: &mut state, tokens: &[1], want: Want::NOTHING }]).is_err());
     assert!(wingbeat::Session::new(&b, state, wingbeat::sampler::SamplerConfig::greedy()).is_err());

@@ -62,14 +62,7 @@ pub fn random_matrix(
         }
         for _ in 0..stored_cols / dtype.block_len() {
             let mut block: Vec<u8> = (0..dtype.block_bytes()).map(|_| random.bits() as u8).collect();
-            // Where a block's f16 scales are, from the formats' definitions.
-            let scales: &[usize] = match dtype {
-                DType::Q4_0 => &[0],
-                DType::Q4K => &[0, 2],
-                DType::Q6K => &[208],
-                other => panic!("no random blocks for {}", other.name()),
-            };
-            for &at in scales {
+            for &at in dtype.scale_offsets() {
                 let scale = f16::from_f32(random.uniform(0.001, 0.02)).to_le_bytes();
                 block[at..at + 2].copy_from_slice(&scale);
             }
@@ -80,7 +73,14 @@ pub fn random_matrix(
     let len = data.len();
     data.insert(0, 0);
     let data = Bytes::from_vec(data).slice(1..len + 1).expect("the slice is inside");
-    MatrixSource { name: format!("random {} {rows}x{cols}", dtype.name()), dtype, rows, cols, orientation, data }
+    MatrixSource {
+        name: format!("random {} {rows}x{cols}", dtype.name()),
+        dtype,
+        rows,
+        cols,
+        orientation,
+        data,
+    }
 }
 
 /// A backend under test beside the reference, over the same batch.
@@ -96,7 +96,11 @@ pub struct Case<'b, B: Backend> {
 impl<'b, B: Backend> Case<'b, B> {
     /// A case with a seed of its own.
     pub fn new(backend: &'b B, seed: u64, label: String) -> Self {
-        Case { backend, random: Random::new(seed), label: format!("{label}, seed {seed}, {}", backend.describe()) }
+        Case {
+            backend,
+            random: Random::new(seed),
+            label: format!("{label}, seed {seed}, {}", backend.describe()),
+        }
     }
 
     /// A batch of sequences of these lengths.
@@ -113,7 +117,12 @@ impl<'b, B: Backend> Case<'b, B> {
     ///
     /// There is no way to write a buffer through the trait, as no engine needs one: the values go through an
     /// embedding table of exact f32, one row a token.
-    pub fn buffers(&self, rows: usize, width: usize, values: &[f32]) -> (B::Buffer, <Reference as Backend>::Buffer) {
+    pub fn buffers(
+        &self,
+        rows: usize,
+        width: usize,
+        values: &[f32],
+    ) -> (B::Buffer, <Reference as Backend>::Buffer) {
         assert_eq!(values.len(), rows * width);
         (load(self.backend, rows, width, values), load(&Reference, rows, width, values))
     }
@@ -124,7 +133,11 @@ impl<'b, B: Backend> Case<'b, B> {
     }
 
     /// The same state on both, random.
-    pub fn states(&mut self, layout: &StateLayout, n: usize) -> (Vec<B::State>, Vec<<Reference as Backend>::State>) {
+    pub fn states(
+        &mut self,
+        layout: &StateLayout,
+        n: usize,
+    ) -> (Vec<B::State>, Vec<<Reference as Backend>::State>) {
         let mut pair = (Vec::new(), Vec::new());
         for _ in 0..n {
             let mut a = self.backend.state(layout).expect("room for a state");
@@ -191,7 +204,9 @@ impl<'b, B: Backend> Case<'b, B> {
                 let a = self.backend.read_slab(a, i).expect("a readable slab");
                 let e = Reference.read_slab(e, i).expect("a readable slab");
                 let largest = e.iter().fold(0.0f64, |m, e| m.max(f64::from(*e).abs()));
-                self.compare_row(&format!("slab {} of state {s}", slab.name), &a, &e, |_| relative * largest + 1e-30);
+                self.compare_row(&format!("slab {} of state {s}", slab.name), &a, &e, |_| {
+                    relative * largest + 1e-30
+                });
             }
         }
     }
@@ -229,7 +244,8 @@ mod tests {
         let case = Case::new(&Reference, 1, "self-test".to_owned());
         case.compare_row("equal", &[1.0, 2.0], &[1.0, 2.0], |_| 1e-6);
         for bad in [2.1, f32::NAN, f32::INFINITY] {
-            let run = std::panic::AssertUnwindSafe(|| case.compare_row("off", &[1.0, bad], &[1.0, 2.0], |_| 1e-3));
+            let run =
+                std::panic::AssertUnwindSafe(|| case.compare_row("off", &[1.0, bad], &[1.0, 2.0], |_| 1e-3));
             let message = *std::panic::catch_unwind(run).unwrap_err().downcast::<String>().unwrap();
             assert!(message.contains("index 1") && message.contains("expected 2"), "{message}");
         }

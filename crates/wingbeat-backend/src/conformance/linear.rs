@@ -2,17 +2,20 @@
 
 use super::{Case, Random, random_matrix};
 use crate::{
-    Activation, Backend, Batch, Linear, MatrixSource, Orientation, Pass, StateLayout, reference::Reference,
+    Activation, Backend, Batch, Linear, MatrixSource, Orientation, Pass, StateLayout,
+    reference::Reference,
     tolerance::{ACTIVATION_ABS, ELEMENTWISE_REL, product},
 };
 use wingbeat_format::DType;
 
-const TYPES: [DType; 7] =
-    [DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0, DType::Q4K, DType::Q6K];
+/// The types of weights: every one but the integers and doubles that only files of results hold.
+fn types() -> impl Iterator<Item = DType> {
+    DType::all().filter(|dtype| !matches!(dtype, DType::I32 | DType::I64 | DType::F64))
+}
 
 /// [`Pass::embed`]: rows of a table of every type.
 pub fn embed<B: Backend>(backend: &B) {
-    for (seed, dtype) in TYPES.into_iter().enumerate() {
+    for (seed, dtype) in types().enumerate() {
         for (vocab, width) in [(37, 256), (5, 768)] {
             let label = format!("embed {} V={vocab} C={width}", dtype.name());
             let mut case = Case::new(backend, seed as u64, label);
@@ -54,9 +57,11 @@ fn with_pass<B: Backend>(backend: &B, batch: &Batch, run: impl FnOnce(&mut B::Pa
 pub fn linear<B: Backend>(backend: &B) {
     let mut seed = 0;
     for n_tokens in [1, 2, 3, 5, 31, 33] {
-        for dtype in TYPES {
+        for dtype in types() {
             let step = dtype.block_len();
-            for (rows, cols) in [(1, step.max(3)), (67, step.max(160)), (130, 2 * step.max(96)), (33, 3 * step)] {
+            for (rows, cols) in
+                [(1, step.max(3)), (67, step.max(160)), (130, 2 * step.max(96)), (33, 3 * step)]
+            {
                 check(backend, seed, n_tokens, &[(dtype, rows, cols, Orientation::RowMajor)]);
                 seed += 1;
             }
@@ -108,9 +113,19 @@ fn check<B: Backend>(backend: &B, seed: u64, n_tokens: usize, jobs: &[(DType, us
                     let z = product(&exact[row * cols..][..cols], &x, precision);
                     // relu² has slope 2√y.
                     let slope = if kind == 4 { 2.0 * f64::from(e[t * rows + row]).sqrt() + z } else { 1.0 };
-                    z * slope + if kind == 0 { 0.0 } else { ACTIVATION_ABS * (1.0 + f64::from(e[t * rows + row]).abs()) }
+                    z * slope
+                        + if kind == 0 {
+                            0.0
+                        } else {
+                            ACTIVATION_ABS * (1.0 + f64::from(e[t * rows + row]).abs())
+                        }
                 };
-                case.compare_row(&format!("job {i} row {t}"), &a[t * rows..][..rows], &e[t * rows..][..rows], limit);
+                case.compare_row(
+                    &format!("job {i} row {t}"),
+                    &a[t * rows..][..rows],
+                    &e[t * rows..][..rows],
+                    limit,
+                );
             }
         }
     }

@@ -3,7 +3,8 @@
 use super::Case;
 use crate::{
     Backend, Batch, GroupNorm, Pass, SlabAt, SlabKind, SlabSpec, StateLayout, TimeMixV7, V7Keys, V7Readout,
-    Wkv7, reference::Reference,
+    Wkv7,
+    reference::Reference,
     tolerance::{ELEMENTWISE_REL, recurrence_rel},
 };
 
@@ -42,7 +43,13 @@ struct Operands {
 }
 
 impl Operands {
-    fn new<B: Backend>(case: &mut Case<'_, B>, rows: usize, heads: usize, n: usize, first_layer: bool) -> Operands {
+    fn new<B: Backend>(
+        case: &mut Case<'_, B>,
+        rows: usize,
+        heads: usize,
+        n: usize,
+        first_layer: bool,
+    ) -> Operands {
         let c = heads * n;
         let random = &mut case.random;
         let mut kk = random.normals(rows * c);
@@ -89,7 +96,13 @@ enum Op {
 }
 
 /// Runs an operation and returns `k v v_first kk y`.
-fn run<B: Backend>(backend: &B, op: Op, batch: &Batch, states: &mut [B::State], o: &Operands) -> [B::Buffer; 5] {
+fn run<B: Backend>(
+    backend: &B,
+    op: Op,
+    batch: &Batch,
+    states: &mut [B::State],
+    o: &Operands,
+) -> [B::Buffer; 5] {
     let case = Case::new(backend, 0, String::new());
     let buffer = |values: &[f32]| case.buffers(o.rows, o.c, values).0;
     let vector = |values: &[f32]| case.vectors(values).0;
@@ -103,15 +116,48 @@ fn run<B: Backend>(backend: &B, op: Op, batch: &Batch, states: &mut [B::State], 
     let mut pass = backend.begin(batch, states.iter_mut().collect()).expect("a pass");
     match op {
         Op::Keys => pass.v7_keys(V7Keys {
-            k: &mut k, v: &mut v, v_first: &mut v_first, v_gate, a: &a, kk: &mut kk, k_k: &k_k, k_a: &k_a, head_size,
+            k: &mut k,
+            v: &mut v,
+            v_first: &mut v_first,
+            v_gate,
+            a: &a,
+            kk: &mut kk,
+            k_k: &k_k,
+            k_a: &k_a,
+            head_size,
         }),
-        Op::Wkv => pass.wkv7(Wkv7 { r: &r, w: &w, k: &k, v: &v, kk: &kk, a: &a, y: &mut y, state, head_size }),
+        Op::Wkv => {
+            pass.wkv7(Wkv7 { r: &r, w: &w, k: &k, v: &v, kk: &kk, a: &a, y: &mut y, state, head_size })
+        }
         Op::Readout => {
-            pass.v7_readout(V7Readout { y: &mut y, r: &r, k: &k, v: &v, g: &g, r_k: &r_k, ln_x: &ln_x, head_size });
+            pass.v7_readout(V7Readout {
+                y: &mut y,
+                r: &r,
+                k: &k,
+                v: &v,
+                g: &g,
+                r_k: &r_k,
+                ln_x: &ln_x,
+                head_size,
+            });
         }
         Op::Fused => pass.time_mix_v7(TimeMixV7 {
-            r: &r, w: &w, k: &mut k, v: &mut v, v_first: &mut v_first, v_gate, a: &a, g: &g, kk: &mut kk, y: &mut y,
-            k_k: &k_k, k_a: &k_a, r_k: &r_k, ln_x: &ln_x, state, head_size,
+            r: &r,
+            w: &w,
+            k: &mut k,
+            v: &mut v,
+            v_first: &mut v_first,
+            v_gate,
+            a: &a,
+            g: &g,
+            kk: &mut kk,
+            y: &mut y,
+            k_k: &k_k,
+            k_a: &k_a,
+            r_k: &r_k,
+            ln_x: &ln_x,
+            state,
+            head_size,
         }),
     }
     pass.submit().expect("a pass");
@@ -130,7 +176,9 @@ fn check<B: Backend>(backend: &B, name: &str, op: Op, limit: impl Fn(usize) -> f
             let actual = run(backend, op, &batch, &mut states, &operands);
             let expected = run(&Reference, op, &batch, &mut rstates, &operands);
             let relative = limit(*lengths.iter().max().unwrap_or(&1));
-            for (name, (a, e)) in ["k", "v", "v_first", "kk", "y"].into_iter().zip(actual.iter().zip(&expected)) {
+            for (name, (a, e)) in
+                ["k", "v", "v_first", "kk", "y"].into_iter().zip(actual.iter().zip(&expected))
+            {
                 case.compare(name, a, e, operands.rows, operands.c, relative);
             }
             case.compare_states(&layout, &states, &rstates, relative);

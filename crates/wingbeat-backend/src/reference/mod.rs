@@ -5,7 +5,9 @@
 
 mod ops;
 
-use crate::{Backend, BackendError, Batch, MatrixSource, Orientation, StateLayout, tolerance::ActivationPrecision};
+use crate::{
+    Backend, BackendError, Batch, MatrixSource, Orientation, StateLayout, tolerance::ActivationPrecision,
+};
 
 /// The reference device.
 #[derive(Clone, Copy, Debug, Default)]

@@ -115,7 +115,8 @@ impl crate::Pass<Reference> for Pass<'_> {
                         let removed: f64 = (0..n).map(|j| f64::from(s[j]) * f64::from(kk[j])).sum();
                         let mut out = 0.0;
                         for j in 0..n {
-                            let new = f64::from(s[j]) * f64::from(w[j]) - removed * f64::from(kk[j]) * f64::from(a[j])
+                            let new = f64::from(s[j]) * f64::from(w[j])
+                                - removed * f64::from(kk[j]) * f64::from(a[j])
                                 + f64::from(v[i]) * f64::from(k[j]);
                             s[j] = new as f32;
                             out += new * f64::from(r[j]);
@@ -134,12 +135,11 @@ impl crate::Pass<Reference> for Pass<'_> {
             for (h, y) in y.row_mut(t).chunks_exact_mut(n).enumerate() {
                 let (mean, scale) = moments(y, ln_x.eps);
                 let channels = h * n..(h + 1) * n;
-                let bonus: f64 = channels
-                    .clone()
-                    .map(|c| f64::from(r[c]) * f64::from(k[c]) * f64::from(r_k[c]))
-                    .sum();
+                let bonus: f64 =
+                    channels.clone().map(|c| f64::from(r[c]) * f64::from(k[c]) * f64::from(r_k[c])).sum();
                 for (y, c) in y.iter_mut().zip(channels) {
-                    let normed = (f64::from(*y) - mean) * scale * f64::from(ln_x.weight[c]) + f64::from(ln_x.bias[c]);
+                    let normed =
+                        (f64::from(*y) - mean) * scale * f64::from(ln_x.weight[c]) + f64::from(ln_x.bias[c]);
                     *y = ((normed + bonus * f64::from(v[c])) * f64::from(g[c])) as f32;
                 }
             }

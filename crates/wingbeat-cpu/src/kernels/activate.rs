@@ -60,7 +60,8 @@ unsafe fn apply<S: Simd>(z: S::V, epilogue: Epilogue<'_>, at: usize) -> S::V {
             Epilogue::Tanh => tanh::<S>(z),
             Epilogue::Sigmoid => sigmoid::<S>(z),
             Epilogue::ReluSquared => {
-                let z = S::max(z, S::splat(0.0));
+                // In this order a NaN stays one.
+                let z = S::max(S::splat(0.0), z);
                 S::mul(z, z)
             }
             Epilogue::BiasSigmoid(bias) => sigmoid::<S>(S::add(z, S::load(bias.as_ptr().add(at)))),

@@ -46,7 +46,9 @@ float_type!(Bf16, 2, S::load_bf16, u16, |bits| bf16::from_bits(bits).to_f32());
 pub(super) unsafe fn matvec<S: Simd, W: FloatType>(args: &mut MatVec<'_>) {
     let cols = args.x.len();
     assert!(args.row_bytes >= cols * W::BYTES && args.out.len() == args.rows.len());
-    assert!(args.rows.is_empty() || args.weights.len() >= (args.rows.end - 1) * args.row_bytes + cols * W::BYTES);
+    assert!(
+        args.rows.is_empty() || args.weights.len() >= (args.rows.end - 1) * args.row_bytes + cols * W::BYTES
+    );
     for (row, out) in args.rows.clone().zip(args.out.iter_mut()) {
         // SAFETY: the row lies inside the matrix, checked above.
         *out = unsafe { dot::<S, W>(args.weights.as_ptr().add(row * args.row_bytes), args.x) };

@@ -19,7 +19,7 @@ mod tests;
 pub(crate) use activate::Epilogue;
 pub(crate) use float::Columns;
 use float::{Bf16, F16, F32};
-pub(crate) use int8::QuantRows;
+pub(crate) use int8::{QuantRows, SCALE_VALUES};
 pub(crate) use panel::{PANEL_ROWS, Panel};
 pub(crate) use time_mix::{HeadPart, KeysRows, ReadoutRows, WkvRows};
 
@@ -52,6 +52,12 @@ macro_rules! kernel_list {
             matvec_bf16(a: &mut MatVec<'_>) = float::matvec::<S, Bf16>;
             matvec_q8_0(a: &mut MatVec<'_>) = int8::matvec_q8_0::<S>;
             matvec_q4_0(a: &mut MatVec<'_>) = int8::matvec_q4_0::<S>;
+            matvec_q4_1(a: &mut MatVec<'_>) = int8::matvec_q4_1::<S>;
+            matvec_q5_0(a: &mut MatVec<'_>) = int8::matvec_q5_0::<S>;
+            matvec_q5_1(a: &mut MatVec<'_>) = int8::matvec_q5_1::<S>;
+            matvec_q2_k(a: &mut MatVec<'_>) = int8::matvec_q2_k::<S>;
+            matvec_q3_k(a: &mut MatVec<'_>) = int8::matvec_q3_k::<S>;
+            matvec_q5_k(a: &mut MatVec<'_>) = int8::matvec_q5_k::<S>;
             matvec_q4_k(a: &mut MatVec<'_>) = int8::matvec_q4_k::<S>;
             matvec_q6_k(a: &mut MatVec<'_>) = int8::matvec_q6_k::<S>;
             quantize(x: &[f32], q: &mut QuantRows, row: usize) = int8::quantize::<S>;

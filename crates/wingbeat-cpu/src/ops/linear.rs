@@ -1,5 +1,5 @@
-//! Matrix products. Each thread takes one contiguous share of every matrix's rows: a stream of its own through the
-//! mapped file. Few rows of activations go through dot products on the stored type, many through panels of weight
+//! Matrix products. A share is one contiguous part of every matrix's rows: a stream of its own through the mapped file.
+//! Few rows of activations go through dot products on the stored type, many through panels of weight
 //! rows that are widened once.
 
 use super::CpuPass;
@@ -31,6 +31,9 @@ pub(crate) fn uses_panels(kind: Kind, n_tokens: usize) -> bool {
 /// Shares are cut at multiples of this many rows: a cache line of outputs.
 const SHARE_ROWS: usize = 16;
 
+/// Shares that a thread takes of a long region, so that one which loses its core for a while holds nobody up for long.
+const SHARES_A_THREAD: usize = 4;
+
 /// A job as the threads see it.
 struct Job<'a> {
     weight: &'a Matrix,
@@ -47,7 +50,12 @@ impl CpuPass<'_> {
             .iter_mut()
             .map(|job| {
                 let source = &job.weight.source;
-                assert_eq!((job.x.width, job.y.width), (source.cols, source.rows), "widths of {}", source.name);
+                assert_eq!(
+                    (job.x.width, job.y.width),
+                    (source.cols, source.rows),
+                    "widths of {}",
+                    source.name
+                );
                 Job {
                     weight: job.weight,
                     x: &job.x.as_slice()[..n_tokens * source.cols],
@@ -57,12 +65,18 @@ impl CpuPass<'_> {
             })
             .collect();
         let crate::Workers { pool, scratch } = &mut *self.workers;
-        let (kernels, n_threads) = (self.kernels, pool.n_threads());
-        pool.run(&|thread| {
+        let kernels = self.kernels;
+        // One row of activations: one stream a thread, which memory likes best. Many: shares that even out.
+        let n_shares = match pool.n_threads() {
+            1 => 1,
+            n if n_tokens < PANEL_MIN_TOKENS_FLOAT => n,
+            n => n * SHARES_A_THREAD,
+        };
+        pool.run(n_shares, &|thread, share_index| {
             // Each thread locks its own; a panic leaves nothing behind but scratch memory.
             let scratch = &mut *scratch[thread].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             for job in &jobs {
-                let rows = share(job.weight.source.rows, SHARE_ROWS, thread, n_threads);
+                let rows = share(job.weight.source.rows, SHARE_ROWS, share_index, n_shares);
                 if !rows.is_empty() {
                     // SAFETY: shares of different threads don't overlap.
                     unsafe { job.run(kernels, rows, n_tokens, scratch) };
@@ -149,7 +163,13 @@ impl Job<'_> {
     ///
     /// # Safety
     /// As [`Job::run`].
-    unsafe fn run_panels(&self, kernels: &Kernels, rows: Range<usize>, n_tokens: usize, scratch: &mut Scratch) {
+    unsafe fn run_panels(
+        &self,
+        kernels: &Kernels,
+        rows: Range<usize>,
+        n_tokens: usize,
+        scratch: &mut Scratch,
+    ) {
         let cols = self.weight.source.cols;
         scratch.panel.resize((PANEL_ROWS * cols).max(scratch.panel.len()), 0.0);
         for first_row in rows.clone().step_by(PANEL_ROWS) {

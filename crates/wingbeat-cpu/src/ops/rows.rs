@@ -15,15 +15,17 @@ impl CpuPass<'_> {
         if n_rows < PARALLEL_ROWS {
             return (0..n_rows).for_each(row);
         }
-        let n_threads = pool.n_threads();
-        pool.run(&|thread| share(n_rows, 1, thread, n_threads).for_each(row));
+        let n_shares = pool.n_threads();
+        pool.run(n_shares, &|_, index| share(n_rows, 1, index, n_shares).for_each(row));
     }
 
     pub(super) fn run_layer_norm(&mut self, x: &Buffer, norm: &LayerNorm<CpuBackend>, y: &mut Buffer) {
         let (kernels, width, y) = (self.kernels, x.width, y.shared());
         self.for_each_row(&|t| {
             // SAFETY: every row is one thread's; the table's instructions are there.
-            unsafe { (kernels.layer_norm)(x.row(t), &norm.weight, &norm.bias, norm.eps, y.part(t, 0..width)) };
+            unsafe {
+                (kernels.layer_norm)(x.row(t), &norm.weight, &norm.bias, norm.eps, y.part(t, 0..width))
+            };
         });
     }
 

@@ -19,9 +19,10 @@ impl CpuPass<'_> {
     ) {
         let sequences = self.batch.sequences();
         let pool = &mut self.workers.pool;
-        let n_threads = pool.n_threads();
-        pool.run(&|thread| {
-            for unit in share(sequences.len() * n_heads, 1, thread, n_threads) {
+        let n_units = sequences.len() * n_heads;
+        let n_shares = pool.n_threads().min(n_units);
+        pool.run(n_shares, &|_, index| {
+            for unit in share(n_units, 1, index, n_shares) {
                 let (sequence, h) = (unit / n_heads, unit % n_heads);
                 let rows = sequences[sequence];
                 let part = HeadPart {

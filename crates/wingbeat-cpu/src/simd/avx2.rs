@@ -29,7 +29,9 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn load_bf16(p: *const u8) -> __m256 {
-        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast())))) }
+        unsafe {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(p.cast()))))
+        }
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: __m256) {
@@ -95,11 +97,10 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn max_lane(a: __m256) -> f32 {
+    unsafe fn max_of_four(a: __m256) -> __m256 {
         unsafe {
-            let x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
-            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
-            _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+            let a = _mm256_max_ps(a, _mm256_permute_ps::<0b10_11_00_01>(a));
+            _mm256_max_ps(a, _mm256_permute_ps::<0b01_00_11_10>(a))
         }
     }
 }
@@ -158,6 +159,26 @@ macro_rules! avx_blocks {
                 unsafe { $dot(w, x) }
             }
             #[inline(always)]
+            unsafe fn is_zero(a: __m256i) -> __m256i {
+                unsafe { _mm256_cmpeq_epi8(a, _mm256_setzero_si256()) }
+            }
+            #[inline(always)]
+            unsafe fn each_eight_times(p: *const u8) -> __m256i {
+                unsafe {
+                    let four = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
+                    let (first, second) = (0x0101_0101_0101_0101, 0x0303_0303_0303_0303);
+                    let which = _mm256_setr_epi64x(0, first, first << 1, second);
+                    _mm256_shuffle_epi8(four, which)
+                }
+            }
+            #[inline(always)]
+            unsafe fn half(p: *const u8) -> f32 {
+                unsafe {
+                    let bits = i32::from(p.cast::<u16>().read_unaligned());
+                    _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)))
+                }
+            }
+            #[inline(always)]
             unsafe fn f_splat(x: f32) -> __m256 {
                 unsafe { _mm256_set1_ps(x) }
             }
@@ -168,6 +189,10 @@ macro_rules! avx_blocks {
             #[inline(always)]
             unsafe fn f_load(p: *const f32) -> __m256 {
                 unsafe { _mm256_loadu_ps(p) }
+            }
+            #[inline(always)]
+            unsafe fn f_mul(a: __m256, b: __m256) -> __m256 {
+                unsafe { _mm256_mul_ps(a, b) }
             }
             #[inline(always)]
             unsafe fn f_fma(a: __m256, b: __m256, c: __m256) -> __m256 {

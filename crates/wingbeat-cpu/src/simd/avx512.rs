@@ -29,7 +29,9 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn load_bf16(p: *const u8) -> __m512 {
-        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast())))) }
+        unsafe {
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()))))
+        }
     }
     #[inline(always)]
     unsafe fn store(p: *mut f32, v: __m512) {
@@ -84,8 +86,11 @@ impl Simd for Avx512 {
         unsafe { _mm512_reduce_add_ps(a) }
     }
     #[inline(always)]
-    unsafe fn max_lane(a: __m512) -> f32 {
-        unsafe { _mm512_reduce_max_ps(a) }
+    unsafe fn max_of_four(a: __m512) -> __m512 {
+        unsafe {
+            let a = _mm512_max_ps(a, _mm512_permute_ps::<0b10_11_00_01>(a));
+            _mm512_max_ps(a, _mm512_permute_ps::<0b01_00_11_10>(a))
+        }
     }
 }
 

@@ -43,7 +43,9 @@ pub(crate) trait Simd: Copy {
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V;
     /// `a·b + c`
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// NaN where `b` is; where `a` is, NaN or `b`.
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// As [`max`](Simd::max).
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V;
     unsafe fn abs(a: Self::V) -> Self::V;
     /// To the nearest whole number.
@@ -51,7 +53,8 @@ pub(crate) trait Simd: Copy {
     /// `2^a` for whole numbers in `-126..=127`.
     unsafe fn exp2_int(a: Self::V) -> Self::V;
     unsafe fn sum(a: Self::V) -> f32;
-    unsafe fn max_lane(a: Self::V) -> f32;
+    /// The largest of each four lanes, in all four.
+    unsafe fn max_of_four(a: Self::V) -> Self::V;
 }
 
 /// 32 bytes at a time: integer dot products of quantized blocks.
@@ -59,7 +62,7 @@ pub(crate) trait Simd: Copy {
 pub(crate) trait Blocks: Copy {
     /// 32 bytes.
     type B: Copy;
-    /// 8 lanes of f32; lanes 0 to 3 belong to the first 16 bytes.
+    /// 8 lanes of f32, one for each four bytes.
     type F: Copy;
 
     unsafe fn load(p: *const u8) -> Self::B;
@@ -75,14 +78,21 @@ pub(crate) trait Blocks: Copy {
     unsafe fn shl<const N: i32>(a: Self::B) -> Self::B;
     /// The first 16 bytes of `a` and the last 16 of `b`.
     unsafe fn low_high(a: Self::B, b: Self::B) -> Self::B;
-    /// Products of signed weights with signed activations (not -128), summed in fours, as f32.
+    /// Products of signed weights with signed activations (not -128), summed in fours of neighbours, as f32.
     unsafe fn dot_signed(w: Self::B, x: Self::B) -> Self::F;
-    /// Products of unsigned weights (at most 127) with signed activations, summed in fours, as f32.
+    /// Products of unsigned weights (at most 127) with signed activations, summed in fours of neighbours, as f32.
     unsafe fn dot_unsigned(w: Self::B, x: Self::B) -> Self::F;
+    /// 255 in each byte that is 0, else 0.
+    unsafe fn is_zero(a: Self::B) -> Self::B;
+    /// 4 bytes, each eight times.
+    unsafe fn each_eight_times(p: *const u8) -> Self::B;
+    /// An IEEE half-precision number.
+    unsafe fn half(p: *const u8) -> f32;
     unsafe fn f_splat(x: f32) -> Self::F;
     /// `low` in lanes 0 to 3, `high` in 4 to 7.
     unsafe fn f_halves(low: f32, high: f32) -> Self::F;
     unsafe fn f_load(p: *const f32) -> Self::F;
+    unsafe fn f_mul(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn f_fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     unsafe fn f_sum(a: Self::F) -> f32;
 }

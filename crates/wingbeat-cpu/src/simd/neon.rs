@@ -94,8 +94,8 @@ impl Simd for Neon {
         unsafe { vaddvq_f32(a) }
     }
     #[inline(always)]
-    unsafe fn max_lane(a: float32x4_t) -> f32 {
-        unsafe { vmaxvq_f32(a) }
+    unsafe fn max_of_four(a: float32x4_t) -> float32x4_t {
+        unsafe { vdupq_n_f32(vmaxvq_f32(a)) }
     }
 }
 
@@ -156,6 +156,27 @@ impl Blocks for Neon {
         unsafe { float32x4x2_t(dot(w.0, x.0), dot(w.1, x.1)) }
     }
     #[inline(always)]
+    unsafe fn is_zero(a: uint8x16x2_t) -> uint8x16x2_t {
+        unsafe { uint8x16x2_t(vceqzq_u8(a.0), vceqzq_u8(a.1)) }
+    }
+    #[inline(always)]
+    unsafe fn each_eight_times(p: *const u8) -> uint8x16x2_t {
+        unsafe {
+            let twice = |i: usize| vcombine_u8(vdup_n_u8(*p.add(i)), vdup_n_u8(*p.add(i + 1)));
+            uint8x16x2_t(twice(0), twice(2))
+        }
+    }
+    #[inline(always)]
+    unsafe fn half(p: *const u8) -> f32 {
+        unsafe {
+            let bits = vdup_n_u16(p.cast::<u16>().read_unaligned());
+            let wide: float32x4_t;
+            // As in `load_f16`.
+            asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) wide, in(vreg) bits, options(pure, nomem, nostack));
+            vgetq_lane_f32::<0>(wide)
+        }
+    }
+    #[inline(always)]
     unsafe fn f_splat(x: f32) -> float32x4x2_t {
         unsafe { float32x4x2_t(vdupq_n_f32(x), vdupq_n_f32(x)) }
     }
@@ -168,6 +189,10 @@ impl Blocks for Neon {
         unsafe { float32x4x2_t(vld1q_f32(p), vld1q_f32(p.add(4))) }
     }
     #[inline(always)]
+    unsafe fn f_mul(a: float32x4x2_t, b: float32x4x2_t) -> float32x4x2_t {
+        unsafe { float32x4x2_t(vmulq_f32(a.0, b.0), vmulq_f32(a.1, b.1)) }
+    }
+    #[inline(always)]
     unsafe fn f_fma(a: float32x4x2_t, b: float32x4x2_t, c: float32x4x2_t) -> float32x4x2_t {
         unsafe { float32x4x2_t(vfmaq_f32(c.0, a.0, b.0), vfmaq_f32(c.1, a.1, b.1)) }
     }
@@ -177,7 +202,7 @@ impl Blocks for Neon {
     }
 }
 
-/// 16 signed products, summed in fours (which fours doesn't matter to callers: all 16 share a scale).
+/// 16 signed products, summed in fours of neighbours.
 #[inline(always)]
 unsafe fn dot(w: uint8x16_t, x: uint8x16_t) -> float32x4_t {
     // SAFETY: NEON is there (trait contract).
@@ -185,6 +210,6 @@ unsafe fn dot(w: uint8x16_t, x: uint8x16_t) -> float32x4_t {
         let (w, x) = (vreinterpretq_s8_u8(w), vreinterpretq_s8_u8(x));
         let low = vmull_s8(vget_low_s8(w), vget_low_s8(x));
         let high = vmull_high_s8(w, x);
-        vcvtq_f32_s32(vpadalq_s16(vpaddlq_s16(low), high))
+        vcvtq_f32_s32(vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)))
     }
 }

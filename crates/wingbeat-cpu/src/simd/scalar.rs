@@ -82,11 +82,12 @@ impl Simd for Scalar {
     }
     #[inline(always)]
     unsafe fn max(a: [f32; N], b: [f32; N]) -> [f32; N] {
-        zip(a, b, f32::max)
+        // Not `f32::max`, which passes over NaNs.
+        zip(a, b, |a, b| if a > b { a } else { b })
     }
     #[inline(always)]
     unsafe fn min(a: [f32; N], b: [f32; N]) -> [f32; N] {
-        zip(a, b, f32::min)
+        zip(a, b, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
     unsafe fn abs(a: [f32; N]) -> [f32; N] {
@@ -106,8 +107,12 @@ impl Simd for Scalar {
         ((a + e) + (c + g)) + ((b + f) + (d + h))
     }
     #[inline(always)]
-    unsafe fn max_lane(a: [f32; N]) -> f32 {
-        a.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    unsafe fn max_of_four(a: [f32; N]) -> [f32; N] {
+        let max = |a: f32, b: f32| if a > b { a } else { b };
+        std::array::from_fn(|i| {
+            let four = i / 4 * 4;
+            max(max(a[four], a[four + 1]), max(a[four + 2], a[four + 3]))
+        })
     }
 }
 
@@ -173,6 +178,21 @@ impl Blocks for Scalar {
         sums(|i| i32::from(w[i]) * i32::from(x[i] as i8))
     }
     #[inline(always)]
+    unsafe fn is_zero(a: [u8; 32]) -> [u8; 32] {
+        bytes(|i| if a[i] == 0 { 255 } else { 0 })
+    }
+    #[inline(always)]
+    unsafe fn each_eight_times(p: *const u8) -> [u8; 32] {
+        // SAFETY: valid for 4 bytes (trait contract).
+        let four = unsafe { p.cast::<[u8; 4]>().read() };
+        bytes(|i| four[i / 8])
+    }
+    #[inline(always)]
+    unsafe fn half(p: *const u8) -> f32 {
+        // SAFETY: valid for 2 bytes (trait contract).
+        f16::from_bits(unsafe { half_bits(p, 0) }).to_f32()
+    }
+    #[inline(always)]
     unsafe fn f_splat(x: f32) -> [f32; 8] {
         [x; 8]
     }
@@ -184,6 +204,10 @@ impl Blocks for Scalar {
     unsafe fn f_load(p: *const f32) -> [f32; 8] {
         // SAFETY: valid for 8 lanes (trait contract).
         unsafe { p.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn f_mul(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {
+        zip(a, b, |a, b| a * b)
     }
     #[inline(always)]
     unsafe fn f_fma(a: [f32; 8], b: [f32; 8], c: [f32; 8]) -> [f32; 8] {

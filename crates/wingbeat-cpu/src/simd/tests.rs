@@ -53,32 +53,38 @@ fn check_lanes<S: Simd>(level: &str) {
     let mut random = Random::new(11);
     for _ in 0..200 {
         let (a, b, c) = (random.normals(S::LANES), random.normals(S::LANES), random.normals(S::LANES));
-        type Two<V> = unsafe fn(V, V) -> V;
-        let two: [(&str, Two<S::V>, fn(f32, f32) -> f32); 6] = [
-            ("add", S::add, |a, b| a + b),
-            ("sub", S::sub, |a, b| a - b),
-            ("mul", S::mul, |a, b| a * b),
-            ("div", S::div, |a, b| a / b),
-            ("max", S::max, f32::max),
-            ("min", S::min, f32::min),
-        ];
+        let each = |name: &str, actual: S::V, expected: fn(f32, f32) -> f32| {
+            let expected: Vec<f32> = a.iter().zip(&b).map(|(&a, &b)| expected(a, b)).collect();
+            // SAFETY: the instructions are there.
+            assert_eq!(unsafe { lanes::<S>(actual) }, expected, "{name}, {level}");
+        };
         // SAFETY: the instructions are there; vectors have as many values as lanes.
         unsafe {
             let (va, vb, vc) = (S::load(a.as_ptr()), S::load(b.as_ptr()), S::load(c.as_ptr()));
-            for (name, actual, expected) in two {
-                let expected: Vec<f32> = a.iter().zip(&b).map(|(&a, &b)| expected(a, b)).collect();
-                assert_eq!(lanes::<S>(actual(va, vb)), expected, "{name}, {level}");
-            }
+            each("add", S::add(va, vb), |a, b| a + b);
+            each("sub", S::sub(va, vb), |a, b| a - b);
+            each("mul", S::mul(va, vb), |a, b| a * b);
+            each("div", S::div(va, vb), |a, b| a / b);
+            each("max", S::max(va, vb), f32::max);
+            each("min", S::min(va, vb), f32::min);
             for (i, fma) in lanes::<S>(S::fma(va, vb, vc)).into_iter().enumerate() {
                 let (fused, two_roundings) = (a[i].mul_add(b[i], c[i]), a[i] * b[i] + c[i]);
                 assert!(fma == fused || fma == two_roundings, "fma, {level}: {fma}, not {fused}");
             }
             let sum: f64 = a.iter().map(|&a| f64::from(a)).sum();
             assert!((f64::from(S::sum(va)) - sum).abs() < 1e-5, "sum, {level}");
-            assert_eq!(S::max_lane(va), a.iter().copied().fold(f32::MIN, f32::max), "max_lane, {level}");
+            let fours: Vec<f32> =
+                (0..S::LANES).map(|i| a[i / 4 * 4..][..4].iter().copied().fold(f32::MIN, f32::max)).collect();
+            assert_eq!(lanes::<S>(S::max_of_four(va)), fours, "max_of_four, {level}");
             assert_eq!(lanes::<S>(S::splat(a[0])), vec![a[0]; S::LANES], "splat, {level}");
         }
     }
+    // SAFETY: as above.
+    let nan = unsafe {
+        let (zero, nan) = (S::splat(0.0), S::splat(f32::NAN));
+        [lanes::<S>(S::max(zero, nan)), lanes::<S>(S::min(zero, nan))]
+    };
+    assert!(nan.iter().flatten().all(|x| x.is_nan()), "NaN as the second operand, {level}");
     let ties: Vec<f32> = (-512..512).map(|i| i as f32 / 4.0).collect();
     map::<S>("round", &ties, S::round, f32::round_ties_even);
     map::<S>("abs", &ties, S::abs, f32::abs);
@@ -160,9 +166,8 @@ fn check_blocks<S: Blocks>(level: &str) {
 /// The instructions of `S` are there.
 unsafe fn halves<S: Blocks>(dot: S::F) -> [f32; 2] {
     // SAFETY: the caller's promise; no pointers.
-    [(1.0, 0.0), (0.0, 1.0)].map(|(low, high)| unsafe {
-        S::f_sum(S::f_fma(dot, S::f_halves(low, high), S::f_splat(0.0)))
-    })
+    [(1.0, 0.0), (0.0, 1.0)]
+        .map(|(low, high)| unsafe { S::f_sum(S::f_fma(dot, S::f_halves(low, high), S::f_splat(0.0))) })
 }
 
 #[test]
@@ -184,13 +189,18 @@ fn check_dots<S: Blocks>(level: &str) {
         let x: [i8; 32] = std::array::from_fn(|_| extremes(&mut random, -127));
         let u: [i8; 32] = w.map(|w| if w == -128 { 127 } else { w.abs() });
         let expected = |w: &[i8; 32]| {
-            let half = |r: std::ops::Range<usize>| r.map(|i| i32::from(w[i]) * i32::from(x[i])).sum::<i32>() as f32;
+            let half =
+                |r: std::ops::Range<usize>| r.map(|i| i32::from(w[i]) * i32::from(x[i])).sum::<i32>() as f32;
             [half(0..16), half(16..32)]
         };
         // SAFETY: the instructions are there; all are 32 bytes.
         unsafe {
             let load = |b: &[i8; 32]| S::load(b.as_ptr().cast());
-            assert_eq!(halves::<S>(S::dot_signed(load(&w), load(&x))), expected(&w), "signed, {level}: {w:?} {x:?}");
+            assert_eq!(
+                halves::<S>(S::dot_signed(load(&w), load(&x))),
+                expected(&w),
+                "signed, {level}: {w:?} {x:?}"
+            );
             let actual = halves::<S>(S::dot_unsigned(load(&u), load(&x)));
             assert_eq!(actual, expected(&u), "unsigned, {level}: {u:?} {x:?}");
         }

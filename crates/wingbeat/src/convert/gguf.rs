@@ -132,7 +132,10 @@ fn add_vocabulary(job: &Job<'_>, metadata: &mut Metadata) {
     };
     let (tokens, types) = vocabulary.to_gguf(n_vocab);
     metadata.insert("tokenizer.ggml.model", "rwkv");
-    metadata.insert("tokenizer.ggml.tokens", Array::Strings(tokens.iter().map(Vec::as_slice).collect::<StringArray>()));
+    metadata.insert(
+        "tokenizer.ggml.tokens",
+        Array::Strings(tokens.iter().map(Vec::as_slice).collect::<StringArray>()),
+    );
     metadata.insert("tokenizer.ggml.token_type", Array::I32(types));
     if metadata.get("tokenizer.chat_template").is_none() {
         metadata.insert("tokenizer.chat_template", "rwkv-world");

@@ -52,7 +52,10 @@ pub fn convert(
 ) -> Result<Converted, Error> {
     let refuse = |why: String| Error::Convert { target: target.display().to_string(), why };
     if let Some(dtype) = options.dtype.filter(|dtype| !dtype.has_encoder()) {
-        return Err(refuse(format!("cannot encode to {}; types to convert to are F32, F16, BF16, Q8_0", dtype.name())));
+        return Err(refuse(format!(
+            "cannot encode to {}; types to convert to are F32, F16, BF16, Q8_0",
+            dtype.name()
+        )));
     }
     let format = match target.extension().and_then(|e| e.to_str()) {
         Some("gguf") => FileFormat::Gguf,
@@ -76,7 +79,15 @@ pub fn convert(
             vocab: config.n_vocab,
         });
     }
-    let job = Job { source, target, config: &config, catalog: &catalog, vocabulary, replaces_vocabulary: options.vocabulary.is_some(), dtype: options.dtype };
+    let job = Job {
+        source,
+        target,
+        config: &config,
+        catalog: &catalog,
+        vocabulary,
+        replaces_vocabulary: options.vocabulary.is_some(),
+        dtype: options.dtype,
+    };
     match format {
         FileFormat::Gguf => gguf::write(&job, progress),
         _ => safetensors::write(&job, progress),
@@ -126,7 +137,10 @@ impl Job<'_> {
     }
 
     fn stopped(&self, done: usize, total: usize) -> Error {
-        Error::Convert { target: self.target.display().to_string(), why: format!("stopped after {done} of {total} tensors") }
+        Error::Convert {
+            target: self.target.display().to_string(),
+            why: format!("stopped after {done} of {total} tensors"),
+        }
     }
 }
 

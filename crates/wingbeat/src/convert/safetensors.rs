@@ -11,7 +11,8 @@ pub(super) fn write(
     job: &Job<'_>,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Converted, Error> {
-    let items = job.catalog.weights().iter().map(|weight| item(job, weight)).collect::<Result<Vec<_>, _>>()?;
+    let items =
+        job.catalog.weights().iter().map(|weight| item(job, weight)).collect::<Result<Vec<_>, _>>()?;
     let mut metadata = Metadata::new();
     metadata.insert("format", "pt");
     metadata.insert("general.name", job.config.name.as_str());
@@ -28,7 +29,11 @@ pub(super) fn write(
     let mut writer = safetensors::Writer::create(job.target, &metadata, &specs)?;
     stream(job, &items, progress, &mut |bytes| Ok(writer.write(bytes)?))?;
     writer.finish()?;
-    Ok(Converted { format: FileFormat::Safetensors, n_tensors: items.len(), has_vocabulary: carried.is_some() })
+    Ok(Converted {
+        format: FileFormat::Safetensors,
+        n_tensors: items.len(),
+        has_vocabulary: carried.is_some(),
+    })
 }
 
 fn world_text() -> Vec<u8> {
@@ -55,7 +60,11 @@ fn item<'a>(job: &Job<'_>, weight: &'a Weight) -> Result<Item<'a>, Error> {
     if dtype.safetensors_name().is_none() {
         return Err(Error::Convert {
             target: job.target.display().to_string(),
-            why: format!("safetensors cannot hold {} (tensor `{}`); choose --type f16, bf16 or f32", dtype.name(), weight.name),
+            why: format!(
+                "safetensors cannot hold {} (tensor `{}`); choose --type f16, bf16 or f32",
+                dtype.name(),
+                weight.name
+            ),
         });
     }
     let name = match (weight.row.name, weight.layer) {

@@ -47,10 +47,11 @@ pub(crate) fn cases(path: &Path) -> Vec<Case> {
         let [tokens, logits, state] = names(i);
         let Some(tokens) = tensor(&file, &tokens) else { break };
         let slab = |name: &str| tensor(&file, &format!("{state}{name}"));
-        let slabs = [("att_shift", "att_shift"), ("ffn_shift", "ffn_shift"), ("wkv", "wkv"), ("wkv", "wkv_state")]
-            .into_iter()
-            .filter_map(|(name, stored)| Some((name, slab(stored)?)))
-            .collect::<Vec<_>>();
+        let slabs =
+            [("att_shift", "att_shift"), ("ffn_shift", "ffn_shift"), ("wkv", "wkv"), ("wkv", "wkv_state")]
+                .into_iter()
+                .filter_map(|(name, stored)| Some((name, slab(stored)?)))
+                .collect::<Vec<_>>();
         assert_eq!(slabs.len(), 3, "{}: three slabs of prompt {i}", path.display());
         cases.push(Case {
             tokens: tokens.iter().map(|&t| t as u32).collect(),

@@ -31,11 +31,21 @@ struct Fixture {
     bundled: bool,
 }
 
-const fn bundled(name: &'static str, model: &'static str, expected: &'static str, weights: Weights) -> Fixture {
+const fn bundled(
+    name: &'static str,
+    model: &'static str,
+    expected: &'static str,
+    weights: Weights,
+) -> Fixture {
     Fixture { name, model, expected, weights, bundled: true }
 }
 
-const fn external(name: &'static str, model: &'static str, expected: &'static str, weights: Weights) -> Fixture {
+const fn external(
+    name: &'static str,
+    model: &'static str,
+    expected: &'static str,
+    weights: Weights,
+) -> Fixture {
     Fixture { name, model, expected, weights, bundled: false }
 }
 
@@ -47,8 +57,13 @@ const FIXTURES: &[Fixture] = &[
     bundled("rwkv7-2x256-Q8_0", "rwkv7-2x256-Q8_0.gguf", "rwkv7-2x256-Q8_0.expected.safetensors", Weights::Quantized),
     bundled("rwkv7-2x256-Q4_K_M", "rwkv7-2x256-Q4_K_M.gguf", "rwkv7-2x256-Q4_K_M.expected.safetensors", Weights::Quantized),
     external("rwkv7-2x256-F16", "quant/rwkv7-2x256-F16.gguf", "quant/rwkv7-2x256-F16.expected.safetensors", Weights::F16),
-    external("rwkv7-2x256-Q4_0", "quant/rwkv7-2x256-Q4_0.gguf", "quant/rwkv7-2x256-Q4_0.expected.safetensors", Weights::Quantized),
     external("rwkv7-2x256-Q6_K", "quant/rwkv7-2x256-Q6_K.gguf", "quant/rwkv7-2x256-Q6_K.expected.safetensors", Weights::Quantized),
+    external("rwkv7-2x256-Q5_K_M", "quant/rwkv7-2x256-Q5_K_M.gguf", "quant/rwkv7-2x256-Q5_K_M.expected.safetensors", Weights::Quantized),
+    external("rwkv7-2x256-Q5_0", "quant/rwkv7-2x256-Q5_0.gguf", "quant/rwkv7-2x256-Q5_0.expected.safetensors", Weights::Quantized),
+    external("rwkv7-2x256-Q4_1", "quant/rwkv7-2x256-Q4_1.gguf", "quant/rwkv7-2x256-Q4_1.expected.safetensors", Weights::Quantized),
+    external("rwkv7-2x256-Q4_0", "quant/rwkv7-2x256-Q4_0.gguf", "quant/rwkv7-2x256-Q4_0.expected.safetensors", Weights::Quantized),
+    external("rwkv7-2x256-Q3_K_M", "quant/rwkv7-2x256-Q3_K_M.gguf", "quant/rwkv7-2x256-Q3_K_M.expected.safetensors", Weights::Quantized),
+    external("rwkv7-2x256-Q2_K", "quant/rwkv7-2x256-Q2_K.gguf", "quant/rwkv7-2x256-Q2_K.expected.safetensors", Weights::Quantized),
     external("tiny-rwkv-7", "tiny/tiny-rwkv-7.safetensors", "tiny/tiny-rwkv-7.expected.safetensors", Weights::F32),
     external("demo (F16)", "demo/model.safetensors", "demo/reference_logits.safetensors", Weights::F16),
 ];
@@ -100,7 +115,13 @@ fn check_exact(fixture: &Fixture, device: Device) {
     if let Some((device, difference)) = compare(fixture, device) {
         let limit = exact_limit(fixture);
         let worst = difference.worst();
-        assert!(worst.1 <= limit, "{} on {device}: {} differs by {:.2e}, limit {limit:.0e}", fixture.name, worst.0, worst.1);
+        assert!(
+            worst.1 <= limit,
+            "{} on {device}: {} differs by {:.2e}, limit {limit:.0e}",
+            fixture.name,
+            worst.0,
+            worst.1
+        );
     }
 }
 
@@ -179,5 +200,6 @@ fn accuracy_table() {
             table.add_int8(fixture.name, rms, MODEL_INT8_RMS);
         }
     }
-    std::fs::write(&path, table.markdown()).unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
+    std::fs::write(&path, table.markdown())
+        .unwrap_or_else(|error| panic!("{}: {error}", Path::new(&path).display()));
 }

@@ -10,7 +10,8 @@ pub(crate) struct Table {
 impl Table {
     pub(crate) fn new() -> Table {
         Table {
-            rows: "| model | computed by | logits | hidden | state | limit |\n|---|---|---|---|---|---|\n".to_owned(),
+            rows: "| model | computed by | logits | hidden | state | limit |\n|---|---|---|---|---|---|\n"
+                .to_owned(),
         }
     }
 
@@ -22,8 +23,11 @@ impl Table {
     }
 
     pub(crate) fn add_int8(&mut self, model: &str, rms: f64, limit: f64) {
-        writeln!(self.rows, "| {model} | cpu, token by token, int8 activations | RMS {rms:.1e} | | | RMS {limit:.0e} |")
-            .expect("writing to a string");
+        writeln!(
+            self.rows,
+            "| {model} | cpu, token by token, int8 activations | RMS {rms:.1e} | | | RMS {limit:.0e} |"
+        )
+        .expect("writing to a string");
     }
 
     pub(crate) fn markdown(&self) -> String {

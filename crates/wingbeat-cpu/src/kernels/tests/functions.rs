@@ -12,7 +12,9 @@ use wingbeat_backend::{WKV7_DECAY_SCALE, conformance::Random, tolerance::ACTIVAT
 /// `-100..=100` in steps of 1/2048, and where functions go wrong: beside zero, far out, at the ends of f32.
 fn sweep() -> Vec<f32> {
     let mut z: Vec<f32> = (-100 * 2048..=100 * 2048).map(|i| i as f32 / 2048.0).collect();
-    for size in [0.0, 1e-45, 1e-38, 1e-20, 1e-7, 1e-4, 87.29, 87.31, 88.8, 103.9, 1e4, 1e38, f32::MAX, f32::INFINITY] {
+    for size in
+        [0.0, 1e-45, 1e-38, 1e-20, 1e-7, 1e-4, 87.29, 87.31, 88.8, 103.9, 1e4, 1e38, f32::MAX, f32::INFINITY]
+    {
         z.extend([size, -size]);
     }
     z
@@ -86,7 +88,29 @@ proptest! {
     }
 }
 
-/// The largest error of `exp` relative to the result, in units of f32's round-off times two (one ulp of 1).
+/// What is no number must not become one, in whole vectors and in what is left of a row.
+#[test]
+fn functions_keep_nan() {
+    let bias = [0.0; 37];
+    for kernels in tables() {
+        for epilogue in [
+            Epilogue::Tanh,
+            Epilogue::Sigmoid,
+            Epilogue::ReluSquared,
+            Epilogue::BiasSigmoid(&bias),
+            Epilogue::BiasDecay(&bias),
+        ] {
+            for at in [0, 15, 36] {
+                let mut z = [0.5; 37];
+                z[at] = f32::NAN;
+                let nans = activate(kernels, &z, epilogue).into_iter().map(f32::is_nan);
+                assert!(nans.eq((0..37).map(|i| i == at)), "NaN at {at}, {}", kernels.level);
+            }
+        }
+    }
+}
+
+/// The largest error of `exp` relative to the result, in units of the distance from 1 to the next number.
 fn exp_error<S: Simd>() -> f64 {
     let mut worst: f64 = 0.0;
     let (mut xs, mut out) = (vec![0.0; S::LANES], vec![0.0; S::LANES]);
@@ -105,9 +129,9 @@ fn exp_error<S: Simd>() -> f64 {
     worst / f64::from(f32::EPSILON)
 }
 
-/// Its documentation says about one unit in the last place.
+/// Largest errors found: 0.81 without a fused multiply-add, 0.63 with it.
 #[test]
-fn exp_is_good_to_two_units_in_the_last_place() {
+fn exp_is_good_to_one_unit() {
     let mut errors = vec![(Level::Scalar, exp_error::<Scalar>())];
     #[cfg(target_arch = "x86_64")]
     {
@@ -124,7 +148,7 @@ fn exp_is_good_to_two_units_in_the_last_place() {
         errors.push((Level::Neon, exp_error::<crate::simd::neon::Neon>()));
     }
     for (level, error) in errors {
-        println!("exp, {level}: {error:.2} units in the last place");
-        assert!(error <= 2.0, "{level}: {error:.2} units in the last place");
+        println!("exp, {level}: {error:.2} units");
+        assert!(error <= 1.0, "{level}: {error:.2} units");
     }
 }

@@ -3,7 +3,7 @@
 use super::{bits, compare, config, portable, tables, wide};
 use crate::{
     buffer::SharedRows,
-    kernels::{Columns, Kernels, MatVec, PANEL_ROWS, Panel, QuantRows, int8::BLOCK},
+    kernels::{Columns, Kernels, MatVec, PANEL_ROWS, Panel, QuantRows, SCALE_VALUES, int8::QuantRow},
 };
 use half::f16;
 use proptest::prelude::*;
@@ -11,13 +11,21 @@ use wingbeat_backend::{
     conformance::Random,
     tolerance::{ActivationPrecision, product},
 };
-use wingbeat_format::{
-    DType,
-    quant::{BlockQ4K, blocks},
-};
+use wingbeat_format::DType;
 
 const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
-const QUANTIZED: [DType; 4] = [DType::Q8_0, DType::Q4_0, DType::Q4K, DType::Q6K];
+const QUANTIZED: [DType; 10] = [
+    DType::Q8_0,
+    DType::Q4_0,
+    DType::Q4_1,
+    DType::Q5_0,
+    DType::Q5_1,
+    DType::Q2K,
+    DType::Q3K,
+    DType::Q4K,
+    DType::Q5K,
+    DType::Q6K,
+];
 
 fn matvec(kernels: &Kernels, dtype: DType) -> unsafe fn(&mut MatVec<'_>) {
     match dtype {
@@ -26,7 +34,13 @@ fn matvec(kernels: &Kernels, dtype: DType) -> unsafe fn(&mut MatVec<'_>) {
         DType::BF16 => kernels.matvec_bf16,
         DType::Q8_0 => kernels.matvec_q8_0,
         DType::Q4_0 => kernels.matvec_q4_0,
+        DType::Q4_1 => kernels.matvec_q4_1,
+        DType::Q5_0 => kernels.matvec_q5_0,
+        DType::Q5_1 => kernels.matvec_q5_1,
+        DType::Q2K => kernels.matvec_q2_k,
+        DType::Q3K => kernels.matvec_q3_k,
         DType::Q4K => kernels.matvec_q4_k,
+        DType::Q5K => kernels.matvec_q5_k,
         DType::Q6K => kernels.matvec_q6_k,
         other => panic!("no product for {}", other.name()),
     }
@@ -93,7 +107,8 @@ proptest! {
             let x = mixed(&mut random, cols);
             let wide_x = wide(&x);
             let truth: Vec<f64> = w.values[first..].iter().map(|w| sum(w.iter().copied(), &wide_x)).collect();
-            let limit = |i: usize| product(&w.values[first + i], &wide_x, ActivationPrecision::Exact);
+            let limits: Vec<f64> =
+                w.values[first..].iter().map(|w| product(w, &wide_x, ActivationPrecision::Exact)).collect();
             let run = |kernels: &Kernels| {
                 let mut out = vec![f32::NAN; n];
                 let (weights, row_bytes, rows) = (w.bytes(), w.row_bytes, first..first + n);
@@ -105,8 +120,8 @@ proptest! {
             let twin = wide(&run(portable()));
             for kernels in tables() {
                 let out = run(kernels);
-                compare(format!("{} {} and f64", dtype.name(), kernels.level), &out, &truth, limit);
-                compare(format!("{} {} and its twin", dtype.name(), kernels.level), &out, &twin, limit);
+                compare(format!("{} {} and f64", dtype.name(), kernels.level), &out, &truth, |i| limits[i]);
+                compare(format!("{} {} and its twin", dtype.name(), kernels.level), &out, &twin, |i| limits[i]);
             }
         }
     }
@@ -190,12 +205,18 @@ fn block_row(random: &mut Random, dtype: DType, n_blocks: usize) -> Vec<u8> {
     let mut row = Vec::new();
     for _ in 0..n_blocks {
         let mut block: Vec<u8> = (0..dtype.block_bytes()).map(|_| random.bits() as u8).collect();
-        // Where factors, scales and integers lie, from the formats' definitions.
-        let (factors, scales, integers): (&[usize], _, _) = match dtype {
-            DType::Q8_0 => (&[0], 0..0, 2..34),
-            DType::Q4_0 => (&[0], 0..0, 2..18),
-            DType::Q4K => (&[0, 2], 4..16, 16..144),
-            _ => (&[208], 192..208, 0..192),
+        // Where scales and integers lie, from the formats' definitions.
+        let (scales, integers) = match dtype {
+            DType::Q8_0 => (0..0, 2..34),
+            DType::Q4_0 => (0..0, 2..18),
+            DType::Q4_1 => (0..0, 4..20),
+            DType::Q5_0 => (2..6, 6..22),
+            DType::Q5_1 => (4..8, 8..24),
+            DType::Q2K => (0..16, 16..80),
+            DType::Q3K => (96..108, 0..96),
+            DType::Q4K => (4..16, 16..144),
+            DType::Q5K => (4..16, 16..176),
+            _ => (192..208, 0..192),
         };
         for range in [scales, integers] {
             match random.bits() % 6 {
@@ -206,7 +227,7 @@ fn block_row(random: &mut Random, dtype: DType, n_blocks: usize) -> Vec<u8> {
                 _ => {}
             }
         }
-        for &at in factors {
+        for &at in dtype.scale_offsets() {
             block[at..at + 2].copy_from_slice(&factor(random));
         }
         row.extend(block);
@@ -215,18 +236,24 @@ fn block_row(random: &mut Random, dtype: DType, n_blocks: usize) -> Vec<u8> {
 }
 
 /// What the terms of a row's product can be at most: `|w|`, or for a type with minimums, which may cancel, the sum
-/// of the parts' sizes.
+/// of the parts' sizes, from the largest integer and minimum that the type has.
 fn magnitudes(dtype: DType, row: &[u8], values: &[f64]) -> Vec<f64> {
-    if dtype != DType::Q4K {
-        return values.iter().map(|w| w.abs()).collect();
-    }
-    let factor = |bytes| f64::from(f16::from_le_bytes(bytes).to_f32()).abs();
-    let parts = |block: &BlockQ4K, i: usize| {
-        let (scale, min) = block.scale_min(i / 32);
-        factor(block.d) * f64::from(scale) * 15.0 + factor(block.dmin) * f64::from(min)
+    let (largest, largest_min) = match dtype {
+        DType::Q4_1 => (15.0, 1.0),
+        DType::Q5_1 => (31.0, 1.0),
+        DType::Q2K => (15.0 * 3.0, 15.0),
+        DType::Q4K => (63.0 * 15.0, 63.0),
+        DType::Q5K => (63.0 * 31.0, 63.0),
+        _ => return values.iter().map(|w| w.abs()).collect(),
     };
-    let blocks: &[BlockQ4K] = blocks(row).expect("whole blocks");
-    blocks.iter().flat_map(|block| (0..256).map(move |i| parts(block, i))).collect()
+    let sizes = row.chunks_exact(dtype.block_bytes()).map(|block| {
+        let factor = |i: usize| {
+            let at = dtype.scale_offsets()[i];
+            f64::from(f16::from_le_bytes([block[at], block[at + 1]]).to_f32()).abs()
+        };
+        factor(0) * largest + factor(1) * largest_min
+    });
+    sizes.flat_map(|size| std::iter::repeat_n(size, dtype.block_len())).collect()
 }
 
 fn quantized(kernels: &Kernels, x: &[f32], rows: usize, row: usize) -> QuantRows {
@@ -260,9 +287,9 @@ proptest! {
                 random.normals(cols)
             };
             let q = quantized(portable(), &x, 3, row);
-            let (values, scales, _) = q.row(row);
+            let QuantRow { values, scales, .. } = q.row(row);
             let x_stored: Vec<f64> =
-                values.iter().enumerate().map(|(i, &v)| f64::from(v) * f64::from(scales[i / BLOCK])).collect();
+                values.iter().enumerate().map(|(i, &v)| f64::from(v) * f64::from(scales[i / SCALE_VALUES])).collect();
             let (mut truth, mut limits) = (Vec::new(), Vec::new());
             for row in weights.chunks_exact(row_bytes.max(1)).skip(first).take(n) {
                 let mut w = vec![0.0; cols];
@@ -271,7 +298,7 @@ proptest! {
                 truth.push(sum(w.iter().copied(), &x_stored));
                 let magnitude: f64 =
                     magnitudes(dtype, row, &w).iter().zip(&x_stored).map(|(w, x)| w * x.abs()).sum();
-                limits.push((4.0 * (cols as f64 / BLOCK as f64).sqrt() + 8.0) * super::EPS * magnitude + 1e-30);
+                limits.push((4.0 * (cols as f64 / 32.0).sqrt() + 8.0) * super::EPS * magnitude + 1e-30);
             }
             truth.resize(n, 0.0);
             limits.resize(n, 1e-30);
@@ -298,16 +325,28 @@ proptest! {
         let mut random = Random::new(seed);
         let x: Vec<f32> = (0..n_blocks).flat_map(|_| activation_block(&mut random)).collect();
         let expected = quantized(portable(), &x, 3, row);
-        let (values, scales, sums) = expected.row(row);
+        let QuantRow { values, scales, sums, half_sums } = expected.row(row);
         for kernels in tables() {
             let q = quantized(kernels, &x, 3, row);
-            let (v, s, m) = q.row(row);
-            prop_assert_eq!((v, bits(s), bits(m)), (values, bits(scales), bits(sums)), "{}", kernels.level);
+            let q = q.row(row);
+            prop_assert_eq!(q.values, values, "{}", kernels.level);
+            prop_assert_eq!(bits(q.scales), bits(scales), "{}", kernels.level);
+            // Sums of 16 and 32 products, in any order.
+            for (a, e, n) in [(q.half_sums, half_sums, 16), (q.sums, sums, 32)] {
+                for (i, (a, e)) in a.iter().zip(e).enumerate() {
+                    let size: f64 = x[i * n..][..n].iter().map(|x| f64::from(*x).abs()).sum();
+                    if size >= f64::from(f32::MAX) {
+                        continue; // a sum may be out of range then
+                    }
+                    let difference = (f64::from(*a) - f64::from(*e)).abs();
+                    prop_assert!(difference <= 32.0 * super::EPS * size + 1e-30, "{}: {} and {}", kernels.level, a, e);
+                }
+            }
         }
-        for (b, block) in x.chunks_exact(BLOCK).enumerate() {
+        for (b, block) in x.chunks_exact(SCALE_VALUES).enumerate() {
             let scale = f64::from(scales[b]);
             prop_assert!(scale.is_finite() && scale >= 0.0, "scale {}", scale);
-            for (x, &value) in block.iter().zip(&values[b * BLOCK..]) {
+            for (x, &value) in block.iter().zip(&values[b * SCALE_VALUES..]) {
                 prop_assert!((-127..=127).contains(&value), "{}", value);
                 let error = (f64::from(*x) - scale * f64::from(value)).abs();
                 // Half a step; a block at the smallest end of f32 may become zero.
@@ -318,9 +357,9 @@ proptest! {
 }
 
 /// A block of activations of one of the kinds that make quantizing hard.
-fn activation_block(random: &mut Random) -> [f32; BLOCK] {
+fn activation_block(random: &mut Random) -> [f32; 32] {
     let kind = random.bits() % 8;
-    let mut block = [0.0; BLOCK];
+    let mut block = [0.0; 32];
     for x in &mut block {
         *x = match kind {
             0 => 0.0,
@@ -334,10 +373,10 @@ fn activation_block(random: &mut Random) -> [f32; BLOCK] {
             _ => random.normal(),
         };
     }
-    let at = (random.bits() % BLOCK as u64) as usize;
+    let at = (random.bits() % 32) as usize;
     match kind {
         5 => block[at] = -1000.0,
-        6 => block[at] = 127.0,
+        6 => block.iter_mut().skip(at % SCALE_VALUES).step_by(SCALE_VALUES).for_each(|x| *x = 127.0),
         _ => {}
     }
     block
@@ -365,7 +404,13 @@ fn quantized_products_keep_nan_and_infinity() {
                 let mut args = MatVec { weights: &weights, row_bytes, rows: 0..1, x: &x, q, out: &mut out };
                 // SAFETY: the table is of an available level.
                 unsafe { matvec(kernels, dtype)(&mut args) };
-                assert!(!out[0].is_finite(), "{} {}: {bad} at {at} became {}", dtype.name(), kernels.level, out[0]);
+                assert!(
+                    !out[0].is_finite(),
+                    "{} {}: {bad} at {at} became {}",
+                    dtype.name(),
+                    kernels.level,
+                    out[0]
+                );
             }
         }
     }

@@ -50,7 +50,11 @@ fn widening_f32_copies_bits() {
             let mut out = vec![0.0; n];
             // SAFETY: the table is of an available level.
             unsafe { widen(kernels, DType::F32)(&bytes[1..], &mut out) };
-            assert!(out.iter().map(|v| v.to_bits()).eq(expected[..n].iter().copied()), "{} {n}", kernels.level);
+            assert!(
+                out.iter().map(|v| v.to_bits()).eq(expected[..n].iter().copied()),
+                "{} {n}",
+                kernels.level
+            );
         }
     }
 }

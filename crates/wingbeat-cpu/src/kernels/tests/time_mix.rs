@@ -136,7 +136,8 @@ impl Operands {
         {
             if name == "state" {
                 let twin = wide(twin);
-                compare(format!("state, {level}"), actual, &twin, |_| relative * largest(&twin) + 1e-30);
+                let limit = relative * largest(&twin) + 1e-30;
+                compare(format!("state, {level}"), actual, &twin, |_| limit);
                 continue;
             }
             for (t, actual) in actual.chunks_exact(2 * self.head_size).enumerate() {
