@@ -67,7 +67,9 @@ pub enum ModelError {
         expected: String,
     },
     /// A token id outside the vocabulary.
-    #[error("token {token} at position {position} of sequence {sequence} is outside the vocabulary of {vocab} tokens")]
+    #[error(
+        "token {token} at position {position} of sequence {sequence} is outside the vocabulary of {vocab} tokens"
+    )]
     TokenOutOfRange {
         /// The sequence in the request.
         sequence: usize,

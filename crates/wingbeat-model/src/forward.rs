@@ -161,7 +161,12 @@ impl<B: Backend> Forward<B> {
         let vocab = self.config().n_vocab;
         for (sequence, s) in sequences.iter().enumerate() {
             if let Some(position) = s.tokens.iter().position(|&t| t as usize >= vocab) {
-                return Err(ModelError::TokenOutOfRange { sequence, position, token: s.tokens[position], vocab });
+                return Err(ModelError::TokenOutOfRange {
+                    sequence,
+                    position,
+                    token: s.tokens[position],
+                    vocab,
+                });
             }
         }
         // A thread that panicked under this lock left buffers whose contents are rewritten anyway.
@@ -256,7 +261,8 @@ impl<B: Backend> Scratch<B> {
         if self.rows < part.n_rows {
             self.buffers.clear();
             let rows = part.n_rows.next_power_of_two();
-            self.buffers = widths.iter().map(|&width| backend.buffer(rows, width)).collect::<Result<_, _>>()?;
+            self.buffers =
+                widths.iter().map(|&width| backend.buffer(rows, width)).collect::<Result<_, _>>()?;
             self.rows = rows;
         }
         let outputs = part.hidden_rows.len();
@@ -320,7 +326,8 @@ impl Plan {
     }
 
     fn next<S>(&mut self, sequences: &[Sequence<'_, S>]) -> Option<Part> {
-        let mut part = Part { pieces: Vec::new(), n_rows: 0, hidden_rows: Vec::new(), logits_rows: Vec::new() };
+        let mut part =
+            Part { pieces: Vec::new(), n_rows: 0, hidden_rows: Vec::new(), logits_rows: Vec::new() };
         for (index, sequence) in sequences.iter().enumerate() {
             let start = self.next[index];
             let end = sequence.tokens.len();

@@ -93,12 +93,15 @@ fn every_missing_tensor_is_named() {
 #[test]
 fn missing_blocks_are_noticed() {
     let folder = tempfile::tempdir().unwrap();
-    let message = error(&changed_gguf(folder.path(), |_, items| items.retain(|i| !i.spec.name.starts_with("blk.1."))));
+    let message =
+        error(&changed_gguf(folder.path(), |_, items| items.retain(|i| !i.spec.name.starts_with("blk.1."))));
     assert!(message.contains("rwkv7.block_count is 2, expected 1"), "{message}");
-    let message = error(&changed_gguf(folder.path(), |_, items| items.retain(|i| !i.spec.name.starts_with("blk.0."))));
+    let message =
+        error(&changed_gguf(folder.path(), |_, items| items.retain(|i| !i.spec.name.starts_with("blk.0."))));
     assert!(message.contains("`blk.0."), "{message}");
     let message = error(&changed(folder.path(), |items| {
-        item(items, "blocks.1.att.key.weight").spec.name = "blocks.18446744073709551615.att.key.weight".to_owned();
+        item(items, "blocks.1.att.key.weight").spec.name =
+            "blocks.18446744073709551615.att.key.weight".to_owned();
     }));
     assert!(message.contains("`blocks.1.att.key.weight` is missing"), "{message}");
 }
@@ -130,7 +133,10 @@ fn wrong_shapes_say_expected_and_found() {
         item.bytes.truncate(4 * 95);
     });
     let message = error(&file);
-    assert!(message.contains("blocks.0.att.x_r") && message.contains("[96]") && message.contains("[1, 1, 95]"), "{message}");
+    assert!(
+        message.contains("blocks.0.att.x_r") && message.contains("[96]") && message.contains("[1, 1, 95]"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -146,7 +152,10 @@ fn metadata_is_checked() {
     };
     for size in [0u32, 7, 512, u32::MAX] {
         let message = error(&with("rwkv7.wkv.head_size", Some(Value::U32(size))));
-        assert!(message.contains(&format!("rwkv7.wkv.head_size is {size}")) && message.contains("256"), "{message}");
+        assert!(
+            message.contains(&format!("rwkv7.wkv.head_size is {size}")) && message.contains("256"),
+            "{message}"
+        );
     }
     assert!(error(&with("rwkv7.wkv.head_size", None)).contains("head_size is missing"));
     for eps in [0.0f32, -1.0, f32::NAN, f32::INFINITY] {
@@ -191,7 +200,9 @@ fn a_quantized_vector_is_refused() {
 fn transpose_low_rank(items: &mut [Item]) {
     for item in items {
         let name = &item.spec.name;
-        let low_rank = ["w", "a", "v", "g"].iter().any(|l| name.ends_with(&format!("att.{l}1")) || name.ends_with(&format!("att.{l}2")));
+        let low_rank = ["w", "a", "v", "g"]
+            .iter()
+            .any(|l| name.ends_with(&format!("att.{l}1")) || name.ends_with(&format!("att.{l}2")));
         if !low_rank {
             continue;
         }

@@ -56,14 +56,18 @@ impl Version {
     /// [`ModelError::NotRwkv`] or [`ModelError::Unsupported`], saying what was found.
     pub fn detect(file: &ModelFile) -> Result<Version, ModelError> {
         let supported = || Version::ALL.iter().map(|v| v.name()).collect::<Vec<_>>().join(", ");
-        let unsupported =
-            |found: String| ModelError::Unsupported { file: file.label().to_owned(), found, supported: supported() };
+        let unsupported = |found: String| ModelError::Unsupported {
+            file: file.label().to_owned(),
+            found,
+            supported: supported(),
+        };
         match Layout::of(file) {
             Layout::Gguf => {
-                let arch = file.metadata().str("general.architecture").ok_or_else(|| ModelError::NotRwkv {
-                    file: file.label().to_owned(),
-                    why: "the metadata has no general.architecture".to_owned(),
-                })?;
+                let arch =
+                    file.metadata().str("general.architecture").ok_or_else(|| ModelError::NotRwkv {
+                        file: file.label().to_owned(),
+                        why: "the metadata has no general.architecture".to_owned(),
+                    })?;
                 Version::ALL
                     .iter()
                     .copied()

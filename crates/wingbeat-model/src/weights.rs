@@ -181,9 +181,12 @@ impl Catalog {
                 self.layer_starts.get(layer).copied().unwrap_or(end)..end
             }
         };
-        self.weights.get(range).unwrap_or_default().iter().find(|w| w.row.name == name).ok_or_else(|| {
-            ModelError::MissingTensor { file: self.file.clone(), tensor: name.to_owned() }
-        })
+        self.weights
+            .get(range)
+            .unwrap_or_default()
+            .iter()
+            .find(|w| w.row.name == name)
+            .ok_or_else(|| ModelError::MissingTensor { file: self.file.clone(), tensor: name.to_owned() })
     }
 }
 
@@ -223,7 +226,9 @@ impl Finder<'_> {
                     (true, false) => Orientation::RowMajor,
                     (false, true) => Orientation::Transposed,
                     (false, false) => {
-                        return Err(self.shape_error(tensor, &format!("{:?} or {:?}", [rows, cols], [cols, rows])));
+                        return Err(
+                            self.shape_error(tensor, &format!("{:?} or {:?}", [rows, cols], [cols, rows]))
+                        );
                     }
                 };
                 (vec![rows, cols], orientation, tensor.data.clone())

@@ -14,7 +14,11 @@ pub(crate) fn config(file: &ModelFile) -> Result<Config, ModelError> {
     let [n_ffn, _] = reader.matrix("ffn.key.weight", Some(0))?;
     let n_layers = reader.n_layers();
     if let Some(count) = file.metadata().u64("rwkv7.block_count").filter(|&count| count != n_layers as u64) {
-        return Err(reader.metadata("rwkv7.block_count", count, format!("{n_layers}, one more than the highest block in the file")));
+        return Err(reader.metadata(
+            "rwkv7.block_count",
+            count,
+            format!("{n_layers}, one more than the highest block in the file"),
+        ));
     }
     let head_size = reader.head_size(n_channels)?;
     let mut low_ranks = Vec::new();
@@ -77,10 +81,9 @@ impl Reader<'_> {
 
     fn required(&self, name: &str, layer: Option<usize>) -> Result<&Tensor, ModelError> {
         let name = self.name(name, layer);
-        self.file.tensor(&name).ok_or_else(|| ModelError::MissingTensor {
-            file: self.file.label().to_owned(),
-            tensor: name,
-        })
+        self.file
+            .tensor(&name)
+            .ok_or_else(|| ModelError::MissingTensor { file: self.file.label().to_owned(), tensor: name })
     }
 
     fn matrix(&self, name: &str, layer: Option<usize>) -> Result<[usize; 2], ModelError> {
@@ -122,7 +125,9 @@ impl Reader<'_> {
             (None, None) if self.layout == Layout::Gguf => {
                 return Err(self.metadata(key, "missing", format!("a divisor of {n_channels}")));
             }
-            (None, None) => return Err(self.shape(r_k, &format!("(heads, head size) with product {n_channels}"))),
+            (None, None) => {
+                return Err(self.shape(r_k, &format!("(heads, head size) with product {n_channels}")));
+            }
         };
         match usize::try_from(size) {
             Ok(n) if n > 0 && n_channels % n == 0 => Ok(n),

@@ -158,11 +158,28 @@ impl<B: Backend> Network<B> for Rwkv7<B> {
 
     fn layers(&self, pass: &mut B::Pass<'_>, scratch: &mut [B::Buffer]) {
         let [
-            x, normed,
-            xr, xw, xk, xv, xa, xg,
-            r, k, v, w, a, g, v_gate,
-            v_first, kk, y,
-            w_low, a_low, v_low, g_low,
+            x,
+            normed,
+            xr,
+            xw,
+            xk,
+            xv,
+            xa,
+            xg,
+            r,
+            k,
+            v,
+            w,
+            a,
+            g,
+            v_gate,
+            v_first,
+            kk,
+            y,
+            w_low,
+            a_low,
+            v_low,
+            g_low,
             ffn,
         ] = scratch
         else {
@@ -176,7 +193,11 @@ impl<B: Backend> Network<B> for Rwkv7<B> {
             // Time mix.
             let mix = layer.mix.each_ref();
             pass.norm_shift(
-                x, &layer.ln1, normed, at(ATT_SHIFT), &mix,
+                x,
+                &layer.ln1,
+                normed,
+                at(ATT_SHIFT),
+                &mix,
                 &mut [&mut *xr, &mut *xw, &mut *xk, &mut *xv, &mut *xa, &mut *xg],
             );
             let mut down = vec![
@@ -201,10 +222,20 @@ impl<B: Backend> Network<B> for Rwkv7<B> {
             }
             pass.linear(&mut up);
             pass.time_mix_v7(TimeMixV7 {
-                r, w, k, v, v_first,
+                r,
+                w,
+                k,
+                v,
+                v_first,
                 v_gate: layer.v.is_some().then_some(&*v_gate),
-                a, g, kk, y,
-                k_k: &layer.k_k, k_a: &layer.k_a, r_k: &layer.r_k, ln_x: &layer.ln_x,
+                a,
+                g,
+                kk,
+                y,
+                k_k: &layer.k_k,
+                k_a: &layer.k_a,
+                r_k: &layer.r_k,
+                ln_x: &layer.ln_x,
                 state: at(WKV),
                 head_size,
             });
