@@ -9,9 +9,12 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+use crate::guard::Guard;
+
 /// Where bytes really are.
 enum Source {
-    Map(Mmap),
+    /// The guard is dropped first: it watches over the map.
+    Map(Guard, Mmap),
     Static(&'static [u8]),
     Owned(Vec<u8>),
 }
@@ -19,7 +22,7 @@ enum Source {
 impl Source {
     fn as_slice(&self) -> &[u8] {
         match self {
-            Source::Map(map) => map,
+            Source::Map(_, map) => map,
             Source::Static(bytes) => bytes,
             Source::Owned(bytes) => bytes,
         }
@@ -39,7 +42,7 @@ pub struct Bytes {
 impl Bytes {
     /// All of a mapped file.
     pub(crate) fn from_map(map: Mmap) -> Bytes {
-        Bytes::whole(Source::Map(map))
+        Bytes::whole(Source::Map(Guard::new(&map), map))
     }
 
     /// All of a static slice.
@@ -65,9 +68,15 @@ impl Bytes {
         Some(Bytes { source: Arc::clone(&self.source), range: start..end })
     }
 
+    /// Whether some of the bytes were not in their file any more when they were read: it was shortened while it was
+    /// mapped. They read as zeros then.
+    pub fn is_damaged(&self) -> bool {
+        matches!(&*self.source, Source::Map(guard, _) if guard.is_damaged())
+    }
+
     /// Whether the bytes are a mapped file's, paged in at first use and shared with other processes.
     pub fn is_mapped(&self) -> bool {
-        matches!(*self.source, Source::Map(_))
+        matches!(*self.source, Source::Map(..))
     }
 }
 
@@ -98,7 +107,7 @@ impl fmt::Debug for Bytes {
     /// Says how many bytes and where they are: printing the contents would page in a model.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match *self.source {
-            Source::Map(_) => "mapped",
+            Source::Map(..) => "mapped",
             Source::Static(_) => "static",
             Source::Owned(_) => "owned",
         };

@@ -59,6 +59,16 @@ pub enum FormatError {
         /// The version found.
         found: String,
     },
+    /// The file was shortened while it was in use.
+    #[error(
+        "{file}: was shortened while it was in use: of its {mapped} bytes some are gone, and what was computed from it is worthless"
+    )]
+    Shortened {
+        /// Path of the file.
+        file: String,
+        /// Its length in bytes when it was opened.
+        mapped: u64,
+    },
     /// The file ends before what it announces does.
     #[error(
         "{file}: truncated in {item}: expected {expected} bytes, found {found}: {} bytes are missing",

@@ -60,9 +60,10 @@ pub struct ModelFile {
 impl ModelFile {
     /// Maps and checks the file at `path`; its format is found by its contents, not by its name.
     ///
-    /// The map lasts as long as any tensor of it. Shortening or rewriting the file in place meanwhile is
-    /// undefined by the system (a read may kill the process); replacing it by renaming, as the writers here
-    /// do, is harmless.
+    /// The map lasts as long as any tensor of it. Replacing the file by renaming, as the writers here do, is
+    /// harmless meanwhile. Where it is shortened in place, the parts that are gone read as zeros on Unix, and
+    /// [`check_intact`](ModelFile::check_intact) says so; where it is rewritten in place, the new contents are
+    /// read.
     pub fn open(path: impl AsRef<Path>) -> Result<ModelFile, FormatError> {
         let path = path.as_ref();
         let label = path.display().to_string();
@@ -127,6 +128,17 @@ impl ModelFile {
     /// Length of the whole file in bytes.
     pub fn len_bytes(&self) -> u64 {
         self.bytes.len() as u64
+    }
+
+    /// Whether the file still had all that was read of it.
+    ///
+    /// # Errors
+    /// It was shortened while it was mapped, and what was computed from it since is worthless.
+    pub fn check_intact(&self) -> Result<(), FormatError> {
+        if self.bytes.is_damaged() {
+            return Err(FormatError::Shortened { file: self.label.clone(), mapped: self.len_bytes() });
+        }
+        Ok(())
     }
 
     /// The whole file.

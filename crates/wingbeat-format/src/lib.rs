@@ -34,6 +34,7 @@ mod bytes;
 mod error;
 mod file;
 pub mod gguf;
+mod guard;
 mod map;
 mod metadata;
 mod pth;

@@ -215,3 +215,30 @@ fn a_model_survives_copying() {
     assert!(*copy.bytes() == *file.bytes());
     assert_eq!(ModelFile::open(&path).unwrap().metadata().str("general.name"), Some("renamed"));
 }
+
+/// A file shortened under its map: on Unix an error when asked, not a dead process.
+#[cfg(unix)]
+#[test]
+fn a_file_shortened_under_its_map_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let spec = crate::TensorSpec { name: "w".to_owned(), dtype: DType::F32, shape: vec![1 << 20] };
+    let mut writer = crate::safetensors::Writer::create(&path, &crate::Metadata::new(), &[spec]).unwrap();
+    let ones: Vec<u8> = std::iter::repeat_n(1.0f32.to_le_bytes(), 1 << 20).flatten().collect();
+    writer.write(&ones).unwrap();
+    writer.finish().unwrap();
+    let file = ModelFile::open(&path).unwrap();
+    let other = ModelFile::open(&path).unwrap();
+    file.check_intact().unwrap();
+    let shorten = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    shorten.set_len(1 << 16).unwrap();
+    let tensor = file.tensor("w").unwrap();
+    // What is left is still there, what is gone reads as zeros.
+    let values = tensor.to_f32();
+    assert_eq!(values[0], 1.0);
+    assert_eq!(values[(1 << 20) - 1], 0.0);
+    let error = file.check_intact().unwrap_err().to_string();
+    assert!(error.contains("model.safetensors") && error.contains("shortened"), "{error}");
+    // Another map of the same file knows only of what was read through it.
+    other.check_intact().unwrap();
+}

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! A pickle is a program, and loading one with Python runs whatever it says. Here a small machine
-//! (`pickle.rs`) runs the few instructions that a dict of tensors needs; any function but torch's own for
+//! (`machine.rs`) runs the few instructions that a dict of tensors needs; any function but torch's own for
 //! building tensors is refused by name and none is ever called. Tensors stay where they lie in the file, as
 //! in the other formats.
 //!
@@ -17,10 +17,11 @@
 //! `torch/_utils.py` and `caffe2/serialize/inline_container.cc`.
 
 mod directory;
-mod pickle;
+mod machine;
 mod read;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub(crate) use directory::looks_like;
 pub(crate) use read::read;

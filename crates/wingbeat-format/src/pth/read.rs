@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::directory::{Directory, item};
-use super::pickle::{Pickle, Value, View};
+use super::machine;
+use super::values::{Pickle, Value, View};
 use crate::bytes::Bytes;
 use crate::error::FormatError;
 use crate::file::Contents;
@@ -26,11 +27,13 @@ pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents, FormatError> {
     let archive = Archive::open(file, bytes)?;
     let version = archive.version()?;
     archive.check_byte_order()?;
-    let pickle = Pickle::read(file, archive.pickle, &bytes[archive.require(PICKLE)?])?;
+    let program = &bytes[archive.require(PICKLE)?];
+    let pickle = machine::run(file, archive.pickle, program)?;
     let entries = entries(&archive, &pickle)?;
 
     let mut contents = Contents { version, metadata: Metadata::new(), tensors: Vec::new() };
     let mut names = HashSet::new();
+    let mut n_text = 0usize;
     for &(key, value) in entries {
         let Value::Text(name) = key else {
             let found = format!("{} as a name", pickle.kind(key));
@@ -39,11 +42,23 @@ pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents, FormatError> {
         if !names.insert(name) {
             return Err(FormatError::Duplicate { file: file.to_owned(), item: format!("tensor {name:?}") });
         }
-        match (pickle.tensor(value), metadata_value(value)) {
-            (Some(view), _) => contents.tensors.push(tensor(&archive, &pickle, name, view)?),
-            (None, Some(value)) => drop(contents.metadata.insert(name, value)),
-            (None, None) if matches!(value, Value::None) => {}
-            (None, None) => {
+        if let Some(view) = pickle.tensor(value) {
+            contents.tensors.push(tensor(&archive, &pickle, name, view)?);
+            continue;
+        }
+        if let Value::Text(text) = value {
+            // Each use is a copy here, and a pickle may use one long text for any number of entries.
+            n_text = n_text.saturating_add(text.len());
+            if n_text > program.len() {
+                let found = format!("{n_text} bytes of text from a pickle of {}", program.len());
+                let item = format!("entry {name:?}");
+                return Err(FormatError::malformed(file, item, "texts that are used once each", found));
+            }
+        }
+        match plain(value) {
+            Some(value) => drop(contents.metadata.insert(name, value)),
+            None if matches!(value, Value::None) => {}
+            None => {
                 let item = format!("entry {name:?}");
                 return Err(FormatError::malformed(file, item, "a tensor", pickle.kind(value)));
             }
@@ -133,8 +148,8 @@ fn entries<'p, 'a>(
         let expected = format!("a dict of tensors, alone or as one of {NESTED:?} in a dict");
         Err(FormatError::malformed(archive.file, item(archive.pickle), expected, found))
     };
-    let Some(root) = pickle.dict(pickle.root()) else {
-        return malformed(pickle.kind(pickle.root()).to_owned());
+    let Some(root) = pickle.dict(pickle.root) else {
+        return malformed(pickle.kind(pickle.root).to_owned());
     };
     let has_tensors = |dict: &[(Value, Value)]| dict.iter().any(|&(_, value)| pickle.tensor(value).is_some());
     if has_tensors(root) {
@@ -152,7 +167,7 @@ fn entries<'p, 'a>(
 }
 
 /// Plain values beside the tensors are what the file says about itself.
-fn metadata_value(value: Value) -> Option<MetadataValue> {
+fn plain(value: Value) -> Option<MetadataValue> {
     Some(match value {
         Value::Bool(x) => MetadataValue::Bool(x),
         Value::Int(x) => MetadataValue::I64(x),

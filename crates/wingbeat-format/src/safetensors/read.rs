@@ -103,7 +103,8 @@ fn range(file: &str, name: &str, info: &Info) -> Result<(DType, Range<usize>), F
             file: file.to_owned(),
             tensor: name.to_owned(),
             expected: known.join(", "),
-            found: info.dtype.clone(),
+            // Anything may be in there, line ends too.
+            found: info.dtype.escape_debug().to_string(),
         }
     })?;
     let n_bytes = n_bytes(dtype, &info.shape).ok_or_else(|| bad_shape(file, name, dtype, &info.shape))?;

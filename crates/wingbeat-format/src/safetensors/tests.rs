@@ -81,6 +81,7 @@ fn damaged_tensors_are_refused_by_name() {
     one("F32", "[9223372036854775807,4]", 0, 16, &["fits the address space"]);
     one("BOOL", "[16]", 0, 16, &["F16", "found BOOL"]);
     one("Q8_0", "[16]", 0, 16, &["found Q8_0"]);
+    one("F\\n", "[16]", 0, 16, &["found F\\n"]);
     one("F32", "[-4]", 0, 16, &["integer `-4`"]);
     one("F32", "[4.0]", 0, 16, &["floating point"]);
     one("F32", "4", 0, 16, &["sequence"]);

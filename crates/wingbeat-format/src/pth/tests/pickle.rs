@@ -150,6 +150,7 @@ fn damaged_tensors_are_refused_by_name() {
     one(f32(2, 0, &[i64::MAX, 4], &[4, 1]), &["fits the address space"]);
     one(f32(2, 0, &[i64::MAX], &[1]), &["fits the address space"]);
     one(f32(2, 0, &[1; 9], &[1; 9]), &["at most 8 dimensions", "found 9"]);
+    refused(file_of(&dict(&[("w", f32(2, 0, &[1; 65], &[1; 65]))])), &["shape and strides"]);
     one(f32(2, 0, &[2], &[2]), &["row-major", "strides [2] for shape [2]"]);
     one(f32(2, 0, &[2, 1, 2], &[0, 1, 1]), &["row-major", "strides [0, 1, 1]"]);
     one(f32(2, 0, &[3, 5], &[1, 3]), &["row-major", "transposed view of a (5, 3) matrix", ".contiguous()"]);
@@ -166,6 +167,11 @@ fn damaged_tensors_are_refused_by_name() {
     refused(file_of_dict(&[]), &["a dict of tensors", "0 entries"]);
     refused(file_of_dict(&[("deep", b"}".to_vec())]), &["\"state_dict\"", "1 entries, none a tensor"]);
     refused(file_of(&[&good()[..], b"."].concat()), &["a dict of tensors", "found a tensor"]);
+    let repeated = [&text("a")[..], &text(&"x".repeat(1000)), b"q\x00", &text("b"), b"h\x00"].concat();
+    refused(
+        file_of(&[&b"\x80\x02}("[..], &text("w"), &good(), &repeated, b"u."].concat()),
+        &["\"b\"", "used once each"],
+    );
     let unnamed = [&b"\x80\x02}(K\x01"[..], &good(), b"u."].concat();
     refused(file_of(&unnamed), &["a dict of named tensors", "an integer as a name"]);
 }

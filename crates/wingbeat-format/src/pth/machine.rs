@@ -4,16 +4,13 @@
 //! Of pickle's instructions (Python's `pickletools`, protocols 2 to 5) it has those that `torch.save` writes
 //! for such values. A global is looked up in a table of names and is nothing but its row there: calling one
 //! means building the tensor, parameter or dict that it stands for, and a name that is not in the table ends
-//! the reading. Containers are numbered and values refer to them by number, so that copying a value costs
-//! nothing however often a file does it, and nothing here recurses; the number of instructions is limited,
-//! and with it the memory.
+//! the reading. Nothing here recurses; the number of instructions is limited, and with it the memory.
 
 use std::collections::HashMap;
 
-use crate::error::FormatError;
-use crate::quant::DType;
-
 use super::directory::item;
+use super::values::{Global, Object, Pickle, Storage, Value, View, integers, kind};
+use crate::error::FormatError;
 
 /// A checkpoint of 13 billion parameters needs a few hundred kilobytes.
 const MAX_PICKLE_BYTES: usize = 16 << 20;
@@ -24,191 +21,24 @@ const MAX_STACK: usize = 1 << 16;
 /// No module or function of torch has a longer name.
 const MAX_NAME_BYTES: usize = 256;
 
-/// A value: small, since whatever is large lies in [`Pickle::objects`] or in the file.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Value<'a> {
-    None,
-    Bool(bool),
-    Int(i64),
-    Float(f64),
-    Text(&'a str),
-    /// Something that no tensor has in it, by its name for messages.
-    Other(&'static str),
-    Global(Global),
-    /// A place in [`Pickle::objects`].
-    Object(usize),
-}
-
-/// A container or a tensor.
-#[derive(Debug)]
-pub(super) enum Object<'a> {
-    Tuple(Vec<Value<'a>>),
-    List(Vec<Value<'a>>),
-    Dict(Vec<(Value<'a>, Value<'a>)>),
-    Storage(Storage<'a>),
-    Tensor(View<'a>),
-}
-
-/// A run of values in an entry of its own.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Storage<'a> {
-    pub(super) element: &'static Element,
-    /// The name of its entry below `data/`.
-    pub(super) key: &'a str,
-    /// How many values there are, as the file claims.
-    pub(super) n: i64,
-}
-
-/// A tensor: the part of a storage that it is. Only its kinds have been checked, not its numbers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct View<'a> {
-    pub(super) storage: Storage<'a>,
-    /// Values before its first one.
-    pub(super) offset: i64,
-    /// The tuples of dimensions and strides, places in [`Pickle::objects`].
-    pub(super) shape: usize,
-    pub(super) strides: usize,
-}
-
-/// What a storage holds.
-#[derive(Debug)]
-pub(super) struct Element {
-    module: &'static str,
-    /// The name of torch's class, which says the type.
-    pub(super) class: &'static str,
-    /// The type, if it is one that is read.
-    pub(super) dtype: Option<DType>,
-}
-
-/// The globals that checkpoints are made of.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Global {
-    OrderedDict,
-    RebuildTensor,
-    RebuildParameter,
-    Storage(&'static Element),
-}
-
-const FUNCTIONS: [(&str, &str, Global); 3] = [
-    ("collections", "OrderedDict", Global::OrderedDict),
-    ("torch._utils", "_rebuild_tensor_v2", Global::RebuildTensor),
-    ("torch._utils", "_rebuild_parameter", Global::RebuildParameter),
-];
-
-/// Types without a [`DType`] are known so that a tensor of one can be refused by its own name.
-static ELEMENTS: [Element; 16] = [
-    Element { module: "torch", class: "FloatStorage", dtype: Some(DType::F32) },
-    Element { module: "torch", class: "HalfStorage", dtype: Some(DType::F16) },
-    Element { module: "torch", class: "BFloat16Storage", dtype: Some(DType::BF16) },
-    Element { module: "torch", class: "DoubleStorage", dtype: Some(DType::F64) },
-    Element { module: "torch", class: "LongStorage", dtype: Some(DType::I64) },
-    Element { module: "torch", class: "IntStorage", dtype: Some(DType::I32) },
-    Element { module: "torch", class: "ShortStorage", dtype: None },
-    Element { module: "torch", class: "CharStorage", dtype: None },
-    Element { module: "torch", class: "ByteStorage", dtype: None },
-    Element { module: "torch", class: "BoolStorage", dtype: None },
-    Element { module: "torch", class: "ComplexFloatStorage", dtype: None },
-    Element { module: "torch", class: "ComplexDoubleStorage", dtype: None },
-    Element { module: "torch", class: "UntypedStorage", dtype: None },
-    Element { module: "torch.storage", class: "UntypedStorage", dtype: None },
-    Element { module: "torch.storage", class: "TypedStorage", dtype: None },
-    Element { module: "torch.storage", class: "_TypedStorage", dtype: None },
-];
-
-/// What a pickle has built.
-pub(super) struct Pickle<'a> {
-    objects: Vec<Object<'a>>,
-    root: Value<'a>,
-}
-
-impl<'a> Pickle<'a> {
-    /// Runs the pickle in `bytes`, which are the entry `entry` of `file`.
-    pub(super) fn read(file: &'a str, entry: &'a str, bytes: &'a [u8]) -> Result<Pickle<'a>, FormatError> {
-        if bytes.len() > MAX_PICKLE_BYTES {
-            let expected = format!("at most {MAX_PICKLE_BYTES} bytes");
-            return Err(FormatError::malformed(file, item(entry), expected, bytes.len()));
-        }
-        let machine = Machine {
-            file,
-            entry,
-            bytes,
-            at: 0,
-            start: 0,
-            stack: Vec::new(),
-            marks: Vec::new(),
-            memo: HashMap::new(),
-            objects: Vec::new(),
-        };
-        machine.run()
+/// Runs the pickle in `bytes`, which are the entry `entry` of `file`.
+pub(super) fn run<'a>(file: &'a str, entry: &'a str, bytes: &'a [u8]) -> Result<Pickle<'a>, FormatError> {
+    if bytes.len() > MAX_PICKLE_BYTES {
+        let expected = format!("at most {MAX_PICKLE_BYTES} bytes");
+        return Err(FormatError::malformed(file, item(entry), expected, bytes.len()));
     }
-
-    /// What the whole file is.
-    pub(super) fn root(&self) -> Value<'a> {
-        self.root
-    }
-
-    /// The entries of a dict.
-    pub(super) fn dict(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
-        match self.object(value)? {
-            Object::Dict(entries) => Some(entries),
-            _ => None,
-        }
-    }
-
-    /// A tensor.
-    pub(super) fn tensor(&self, value: Value<'a>) -> Option<&View<'a>> {
-        match self.object(value)? {
-            Object::Tensor(view) => Some(view),
-            _ => None,
-        }
-    }
-
-    /// The integers of the tuple at a place that a [`View`] names.
-    pub(super) fn integers(&self, tuple: usize) -> Option<impl ExactSizeIterator<Item = i64>> {
-        integers(self.objects.get(tuple)?)
-    }
-
-    /// What sort of thing a value is, for messages.
-    pub(super) fn kind(&self, value: Value<'a>) -> &'static str {
-        kind(&self.objects, value)
-    }
-
-    fn object(&self, value: Value<'a>) -> Option<&Object<'a>> {
-        match value {
-            Value::Object(place) => self.objects.get(place),
-            _ => None,
-        }
-    }
-}
-
-fn kind(objects: &[Object], value: Value) -> &'static str {
-    match value {
-        Value::None => "None",
-        Value::Bool(_) => "a truth value",
-        Value::Int(_) => "an integer",
-        Value::Float(_) => "a number",
-        Value::Text(_) => "a text",
-        Value::Other(name) => name,
-        Value::Global(_) => "a function or class",
-        Value::Object(place) => match objects.get(place) {
-            Some(Object::Tuple(_)) => "a tuple",
-            Some(Object::List(_)) => "a list",
-            Some(Object::Dict(_)) => "a dict",
-            Some(Object::Storage(_)) => "a storage",
-            Some(Object::Tensor(_)) => "a tensor",
-            None => "nothing",
-        },
-    }
-}
-
-/// The numbers of a tuple, if it has nothing else in it.
-fn integers(tuple: &Object) -> Option<impl ExactSizeIterator<Item = i64>> {
-    let Object::Tuple(values) = tuple else { return None };
-    let int = |value: &Value| match *value {
-        Value::Int(n) => Some(n),
-        _ => None,
+    let machine = Machine {
+        file,
+        entry,
+        bytes,
+        at: 0,
+        start: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        objects: Vec::new(),
     };
-    values.iter().all(|value| int(value).is_some()).then(|| values.iter().map(move |v| int(v).unwrap_or(0)))
+    machine.run()
 }
 
 /// The instruction under way, for messages.
@@ -603,13 +433,10 @@ impl<'a> Machine<'a> {
     // Globals and what they build.
 
     fn global(&mut self, module: &str, name: &str) -> Result<(), FormatError> {
-        let function = FUNCTIONS.iter().find(|(m, n, _)| *m == module && *n == name);
-        let storage = || ELEMENTS.iter().find(|e| e.module == module && e.class == name);
-        let global = function.map(|&(_, _, global)| global).or_else(|| storage().map(Global::Storage));
         if module.len().max(name.len()) > MAX_NAME_BYTES {
             return Err(self.fail(format!("a name of at most {MAX_NAME_BYTES} bytes"), "a longer one"));
         }
-        self.stack.push(Value::Global(global.ok_or_else(|| self.refused(module, name))?));
+        self.stack.push(Value::Global(Global::find(module, name).ok_or_else(|| self.refused(module, name))?));
         Ok(())
     }
 
