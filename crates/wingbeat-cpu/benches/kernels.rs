@@ -38,7 +38,8 @@ fn backend(threads: Option<usize>) -> CpuBackend {
 }
 
 /// The types that have kernels of their own.
-const TYPES: [&str; 7] = ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q4_K", "Q4_0"];
+const TYPES: [&str; 13] =
+    ["F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K", "Q5_1", "Q5_0", "Q4_K", "Q4_1", "Q4_0", "Q3_K", "Q2_K"];
 
 /// A backend with a batch of one sequence.
 struct Bench {

@@ -39,6 +39,7 @@ pub mod sampler;
 mod session;
 mod state;
 pub mod stop;
+mod timeline;
 
 pub use device::{Device, ParseDeviceError};
 pub use error::Error;
@@ -48,6 +49,7 @@ pub use model::{Model, ModelOptions, Sequence, read_vocabulary, vocabulary_of};
 pub use perplexity::Perplexity;
 pub use session::{GenerateOptions, Generation, Session, StopReason};
 pub use state::{Slab, State};
+pub use timeline::Step;
 
 pub use wingbeat_cpu::{CpuOptions, Level};
 pub use wingbeat_format::{DType, FileFormat, FormatError, ModelFile};

@@ -6,6 +6,7 @@ use crate::{
     engine::{AnySequence, Engine, On},
     fingerprint::fingerprint,
     sampler::SamplerConfig,
+    timeline::{Step, Timeline},
 };
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ use std::{
 use wingbeat_backend::{StateLayout, reference::Reference};
 use wingbeat_cpu::CpuBackend;
 use wingbeat_format::{Array, ModelFile};
-use wingbeat_model::{Config, Output, Progress, Want};
+use wingbeat_model::{Config, Output, Progress, Version, Want};
 use wingbeat_tokenizer::{Tokenizer, Vocabulary};
 
 /// Vocabulary size of the World models: ids 0 to 65529, padded.
@@ -43,6 +44,7 @@ pub(crate) struct Inner {
     given_vocabulary: Option<(PathBuf, Vocabulary)>,
     tokenizer: OnceLock<Tokenizer>,
     fingerprint: OnceLock<String>,
+    timeline: Timeline,
 }
 
 /// One sequence of a [`Model::forward`] call.
@@ -69,7 +71,9 @@ impl Model {
     /// # Errors
     /// As [`Model::open`], and the device or the vocabulary given cannot be had.
     pub fn open_with(path: impl AsRef<Path>, options: &ModelOptions) -> Result<Model, Error> {
-        Model::from_file(ModelFile::open(path)?, options)
+        let timeline = Timeline::new();
+        let file = timeline.step("map and header", || ModelFile::open(path))?;
+        Model::make(file, options, timeline)
     }
 
     /// The demo model that comes with Wingbeat: 26 million parameters, trained on public-domain novels.
@@ -86,22 +90,33 @@ impl Model {
     /// # Errors
     /// As [`Model::open_with`].
     pub fn from_file(file: ModelFile, options: &ModelOptions) -> Result<Model, Error> {
-        let engine: Box<dyn Engine> = match options.device {
-            Device::Cpu(cpu) => Box::new(On::load(&file, CpuBackend::new(cpu)?)?),
-            Device::Reference => Box::new(On::load(&file, Reference)?),
-        };
+        Model::make(file, options, Timeline::new())
+    }
+
+    fn make(file: ModelFile, options: &ModelOptions, timeline: Timeline) -> Result<Model, Error> {
         let given_vocabulary = match &options.vocabulary {
-            Some(path) => Some((path.clone(), read_vocabulary(path)?)),
+            Some(path) => Some((path.clone(), timeline.step("vocabulary file", || read_vocabulary(path))?)),
             None => None,
         };
-        let inner = Inner {
-            file,
-            engine,
-            given_vocabulary,
-            tokenizer: OnceLock::new(),
-            fingerprint: OnceLock::new(),
-        };
+        let n_vocab = Version::detect(&file)?.config(&file)?.n_vocab;
+        // Weights and vocabulary have nothing to do with each other.
+        let (engine, tokenizer) = std::thread::scope(|scope| {
+            let vocabulary = || timeline.step("vocabulary", || make_tokenizer(&file, n_vocab, given_vocabulary.as_ref()));
+            let vocabulary = std::thread::Builder::new().spawn_scoped(scope, vocabulary);
+            let engine = load_engine(&file, options.device, &timeline);
+            // What is wrong with the vocabulary is said when it is asked for: much can be done without.
+            (engine, vocabulary.ok().and_then(|thread| thread.join().ok()).and_then(Result::ok))
+        });
+        let engine = engine?;
+        file.check_intact()?;
+        let tokenizer = tokenizer.map_or_else(OnceLock::new, OnceLock::from);
+        let inner = Inner { file, engine, given_vocabulary, tokenizer, fingerprint: OnceLock::new(), timeline };
         Ok(Model { inner: Arc::new(inner) })
+    }
+
+    /// Where the time of opening went.
+    pub fn timeline(&self) -> Vec<Step> {
+        self.inner.timeline.steps()
     }
 
     /// The file.
@@ -140,35 +155,11 @@ impl Model {
         match self.inner.tokenizer.get() {
             Some(tokenizer) => Ok(tokenizer),
             None => {
-                let tokenizer = self.make_tokenizer()?;
+                let given = self.inner.given_vocabulary.as_ref();
+                let tokenizer = make_tokenizer(&self.inner.file, self.config().n_vocab, given)?;
                 Ok(self.inner.tokenizer.get_or_init(|| tokenizer))
             }
         }
-    }
-
-    fn make_tokenizer(&self) -> Result<Tokenizer, Error> {
-        let n_vocab = self.config().n_vocab;
-        let (origin, vocabulary) = match &self.inner.given_vocabulary {
-            Some((path, vocabulary)) => (path.display().to_string(), vocabulary.clone()),
-            None => match vocabulary_of(&self.inner.file)? {
-                Some(vocabulary) => (format!("{} (its vocabulary)", self.inner.file.label()), vocabulary),
-                None if n_vocab == WORLD_VOCAB => ("the World vocabulary".to_owned(), Vocabulary::world()),
-                None => {
-                    let model = self.inner.file.label().to_owned();
-                    return Err(Error::NoVocabulary { model, vocab: n_vocab });
-                }
-            },
-        };
-        if vocabulary.len() > n_vocab {
-            return Err(Error::VocabularyMismatch {
-                vocabulary: origin,
-                highest: vocabulary.len() - 1,
-                model: self.inner.file.label().to_owned(),
-                vocab: n_vocab,
-            });
-        }
-        // Ids up to the model's own number exist, with or without text.
-        Ok(Tokenizer::new(vocabulary.padded(n_vocab)?)?)
     }
 
     /// The chat template: the GGUF's, where it names one that is known, else the G1 (World) one.
@@ -238,8 +229,46 @@ impl Model {
         for (sequence, taken) in sequences.iter_mut().zip(taken) {
             sequence.state.advance(taken);
         }
+        self.inner.file.check_intact()?;
         outputs
     }
+}
+
+/// Hands the weights to a device.
+fn load_engine(file: &ModelFile, device: Device, timeline: &Timeline) -> Result<Box<dyn Engine>, Error> {
+    Ok(match device {
+        Device::Cpu(cpu) => {
+            let backend = timeline.step("threads", || CpuBackend::new(cpu))?;
+            Box::new(timeline.step("weights", || On::load(file, backend))?)
+        }
+        Device::Reference => Box::new(timeline.step("weights", || On::load(file, Reference))?),
+    })
+}
+
+/// The tokenizer of a file with `n_vocab` tokens: of the vocabulary given, of the file's own, or the World one.
+fn make_tokenizer(
+    file: &ModelFile,
+    n_vocab: usize,
+    given: Option<&(PathBuf, Vocabulary)>,
+) -> Result<Tokenizer, Error> {
+    let (origin, vocabulary) = match given {
+        Some((path, vocabulary)) => (path.display().to_string(), vocabulary.clone()),
+        None => match vocabulary_of(file)? {
+            Some(vocabulary) => (format!("{} (its vocabulary)", file.label()), vocabulary),
+            None if n_vocab == WORLD_VOCAB => ("the World vocabulary".to_owned(), Vocabulary::world()),
+            None => return Err(Error::NoVocabulary { model: file.label().to_owned(), vocab: n_vocab }),
+        },
+    };
+    if vocabulary.len() > n_vocab {
+        return Err(Error::VocabularyMismatch {
+            vocabulary: origin,
+            highest: vocabulary.len() - 1,
+            model: file.label().to_owned(),
+            vocab: n_vocab,
+        });
+    }
+    // Ids up to the model's own number exist, with or without text.
+    Ok(Tokenizer::new(vocabulary.padded(n_vocab)?)?)
 }
 
 /// The demo model's file.

@@ -17,7 +17,9 @@ use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
-use wingbeat::{Error, GenerateOptions, Model, ModelError, Session, StopReason, sampler::SamplerConfig};
+use wingbeat::{
+    Error, GenerateOptions, Model, ModelError, Session, Step, StopReason, sampler::SamplerConfig,
+};
 
 /// Prompts longer than this get a progress bar: shorter ones are done before it is seen.
 const LONG_PROMPT_TOKENS: usize = 512;
@@ -64,6 +66,9 @@ pub(crate) struct Generate {
     /// Save the state after the last token printed
     #[arg(long, value_name = "FILE")]
     save_state: Option<PathBuf>,
+    /// Print where the time of the start went, from opening the file to the prompt's last token
+    #[arg(long)]
+    timings: bool,
     /// Print one JSON object at the end, in place of text and summary
     #[arg(long, conflicts_with = "echo")]
     json: bool,
@@ -109,6 +114,7 @@ impl Generate {
         if prompt.is_empty() && self.state.is_some() {
             bail!("--state needs a prompt to go on with: a state holds what was read, not what comes next");
         }
+        let started = Instant::now();
         let model = self.model.open()?;
         self.sampler.check(&model)?;
         let tokens = match &prompt[..] {
@@ -122,6 +128,7 @@ impl Generate {
             None => model.new_state()?,
         };
         let mut session = Session::new(&model, start, config)?;
+        let ready = started.elapsed();
 
         let interrupt = Interrupt::heed()?;
         let mut report = Report::new(&model, seed);
@@ -130,6 +137,10 @@ impl Generate {
             out.write(&prompt).context("standard output")?;
         }
         let complete = feed(&mut session, &tokens, &interrupt, global, &mut report)?;
+        if self.timings {
+            let prompt = Step { what: "prompt", start: ready, duration: started.elapsed() - ready };
+            failure::note(&timeline(model.timeline(), prompt));
+        }
         if complete {
             self.generate(&mut session, &interrupt, &mut out, &mut report)?;
             if let Some(path) = &self.save_state {
@@ -264,6 +275,22 @@ impl Report {
         }
         line
     }
+}
+
+/// The steps of a start, a line each: when it began, how long it took, and a bar for both.
+fn timeline(mut steps: Vec<Step>, prompt: Step) -> String {
+    const WIDTH: f64 = 40.0;
+    steps.push(prompt);
+    let end = steps.iter().map(|step| step.start + step.duration).max().unwrap_or_default();
+    let column = |at: Duration| (at.as_secs_f64() / end.as_secs_f64().max(1e-9) * WIDTH).round() as usize;
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let mut lines = vec![format!("{:<16} {:>10} {:>10}", "start", "at ms", "took ms")];
+    for Step { what, start, duration } in &steps {
+        let (from, to) = (column(*start), column(*start + *duration));
+        let bar = format!("{}{}", " ".repeat(from), "━".repeat((to - from).max(1)));
+        lines.push(format!("{what:<16} {:>10.3} {:>10.3} {bar}", ms(*start), ms(*duration)));
+    }
+    lines.join("\n")
 }
 
 fn count(n: usize) -> String {

@@ -156,6 +156,15 @@ fn check_blocks<S: Blocks>(level: &str) {
             assert_eq!(unpack::<S>(S::shl::<4>(va)), each(&|i| a[i] << 4), "shl 4, {level}");
             let low_high = each(&|i| if i < 16 { a[i] } else { b[i] });
             assert_eq!(unpack::<S>(S::low_high(va, vb)), low_high, "low_high, {level}");
+            let some_zero = S::and(va, S::splat(3));
+            let is_zero = each(&|i| if a[i] & 3 == 0 { 255 } else { 0 });
+            assert_eq!(unpack::<S>(S::is_zero(some_zero)), is_zero, "is_zero, {level}");
+            let eight_times = each(&|i| a[i / 8]);
+            assert_eq!(
+                unpack::<S>(S::each_eight_times(a.as_ptr())),
+                eight_times,
+                "each_eight_times, {level}"
+            );
         }
     }
 }
@@ -211,6 +220,23 @@ fn check_dots<S: Blocks>(level: &str) {
         let v = S::f_load(values.as_ptr());
         assert_eq!(S::f_sum(v), 28.0, "f_sum, {level}");
         assert_eq!(S::f_sum(S::f_fma(v, v, S::f_splat(0.5))), 144.0, "f_fma, {level}");
+        assert_eq!(S::f_sum(S::f_mul(v, v)), 140.0, "f_mul, {level}");
         assert_eq!(halves::<S>(v), [6.0, 22.0], "f_load, {level}");
+    }
+}
+
+#[test]
+fn every_half_is_widened() {
+    on_every_level!(check_half);
+}
+
+fn check_half<S: Blocks>(level: &str) {
+    for bits in 0..=u16::MAX {
+        let bytes = [[0xff, 0xff], bits.to_le_bytes()].concat();
+        // SAFETY: the instructions are there; two bytes.
+        let (actual, expected) =
+            (unsafe { S::half(bytes[2..].as_ptr()) }, half::f16::from_bits(bits).to_f32());
+        let same = actual.to_bits() == expected.to_bits() || (actual.is_nan() && expected.is_nan());
+        assert!(same, "{level}: {bits:#06x} became {actual}, not {expected}");
     }
 }

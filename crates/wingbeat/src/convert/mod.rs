@@ -221,6 +221,7 @@ fn stream(
         for part in &item.parts {
             part.encode(item.spec.dtype, sink)?;
         }
+        job.source.check_intact()?;
     }
     progress(items.len(), items.len());
     Ok(())

@@ -395,8 +395,9 @@ fn quantized_products_keep_nan_and_infinity() {
                 let mut weights = block_row(&mut random, dtype, n_blocks);
                 // Ordinary factors, so that the activation alone is to blame.
                 for block in weights.chunks_exact_mut(dtype.block_bytes()) {
-                    let factor_at = if dtype == DType::Q6K { 208 } else { 0 };
-                    block[factor_at..factor_at + 2].copy_from_slice(&f16::ONE.to_le_bytes());
+                    for &at in dtype.scale_offsets() {
+                        block[at..at + 2].copy_from_slice(&f16::ONE.to_le_bytes());
+                    }
                 }
                 let q = quantized(kernels, &x, 1, 0);
                 let (row_bytes, mut out) = (weights.len(), [0.0]);
