@@ -21,9 +21,9 @@ const BLOCK_BYTES: usize = 1 << 16;
 /// A block with hardly any cuts gets longer; beyond this length a single cursor walks it, which needs no memory.
 const MAX_BLOCK_BYTES: usize = 4 * BLOCK_BYTES;
 /// With shorter sections than this, setting the cursors up costs more than it brings.
-const MIN_SECTION_BYTES: usize = 48;
+const MIN_SECTION_BYTES: usize = 24;
 /// With fewer bytes left to one of the cursors, each finishes its section alone.
-const MIN_STEPS: usize = 8;
+const MIN_STEPS: usize = 2;
 
 /// How encoding ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +34,16 @@ pub(crate) enum Outcome {
     NoToken,
 }
 
-/// Appends the tokens of `text` to `ids`.
-pub(crate) fn encode(array: &DoubleArray, cuts: &Cuts, text: &[u8], ids: &mut Vec<u32>) -> Outcome {
+/// Appends the tokens of `text` to `ids`. `scratch` is memory to be used again for the next text.
+pub(crate) fn encode(
+    array: &DoubleArray,
+    cuts: &Cuts,
+    text: &[u8],
+    ids: &mut Vec<u32>,
+    scratch: &mut Vec<u32>,
+) -> Outcome {
     // Real texts have more than 3 bytes a token.
     ids.reserve(text.len() / 3);
-    let mut scratch = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
         // A short last block would be slow, so it joins the one before it.
@@ -46,7 +51,7 @@ pub(crate) fn encode(array: &DoubleArray, cuts: &Cuts, text: &[u8], ids: &mut Ve
         let n = if is_last { rest.len() } else { cuts.next(rest, BLOCK_BYTES) };
         let (block, after) = rest.split_at(n);
         let n_before = ids.len();
-        encode_block(array, cuts, block, ids, &mut scratch);
+        encode_block(array, cuts, block, ids, scratch);
         if array.lacks_bytes()
             && let Some(n) = ids[n_before..].iter().position(|&id| id == MISSING)
         {
@@ -58,7 +63,7 @@ pub(crate) fn encode(array: &DoubleArray, cuts: &Cuts, text: &[u8], ids: &mut Ve
     Outcome::Complete
 }
 
-/// Encodes one block, which begins and ends at a cut. `scratch` is memory to be used again for the next one.
+/// Encodes one block, which begins and ends at a cut. `scratch` is memory to be used again.
 fn encode_block(array: &DoubleArray, cuts: &Cuts, block: &[u8], ids: &mut Vec<u32>, scratch: &mut Vec<u32>) {
     let section_bytes = block.len() / CURSORS;
     if section_bytes < MIN_SECTION_BYTES || block.len() > MAX_BLOCK_BYTES {
@@ -107,8 +112,7 @@ fn encode_block(array: &DoubleArray, cuts: &Cuts, block: &[u8], ids: &mut Vec<u3
     }
 
     for j in 0..CURSORS {
-        let places = &scratch[start[j]..n_out[j]];
-        ids.extend(places.iter().map(|&place| array.ids()[place as usize]));
+        array.extend_ids(&scratch[start[j]..n_out[j]], ids);
         let walk = Walk { at: at[j], base: base[j], token_end: token_end[j], token_place: token_place[j] };
         encode_plain(array, &block[..end[j]], walk, ids);
     }

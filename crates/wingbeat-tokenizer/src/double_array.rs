@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 
 use crate::TokenizerError;
+use crate::frozen::Frozen;
 use crate::trie::{MAX_NODES, MISSING, NO_TOKEN, ROOT, Trie};
 
 /// The bits of an entry that are the base.
@@ -28,9 +29,9 @@ pub(crate) const LABEL_SHIFT: u32 = 24;
 /// The packed trie.
 pub(crate) struct DoubleArray {
     /// The length is a multiple of 256 and every base is below it.
-    entries: Box<[u32]>,
+    entries: Frozen<u32>,
     /// The id of the token that ends at the entry of the same index. As long as `entries`.
-    ids: Box<[u32]>,
+    ids: Ids,
     /// Whether some single byte has no token, so that [`MISSING`] occurs in `ids`.
     lacks_bytes: bool,
 }
@@ -63,9 +64,15 @@ impl DoubleArray {
         }
         Ok(DoubleArray {
             entries: entries.into(),
-            ids: ids.into(),
+            ids: Ids::new(ids),
             lacks_bytes: trie.token.contains(&MISSING),
         })
+    }
+
+    /// The array of tables made before, [`DoubleArray::entries`] and [`DoubleArray::narrow_ids`], of a vocabulary
+    /// that has all bytes.
+    pub(crate) fn from_tables(entries: Frozen<u32>, ids: Frozen<u16>) -> DoubleArray {
+        DoubleArray { entries, ids: Ids::Narrow(ids), lacks_bytes: false }
     }
 
     /// The entries, which the walk through a long text reads itself.
@@ -73,9 +80,21 @@ impl DoubleArray {
         &self.entries
     }
 
-    /// The ids of the tokens that end at each entry.
-    pub(crate) fn ids(&self) -> &[u32] {
-        &self.ids
+    /// The ids of the tokens that end at each entry, if they all fit 16 bits.
+    #[allow(dead_code, reason = "the build script and tests use it")]
+    pub(crate) fn narrow_ids(&self) -> Option<&[u16]> {
+        match &self.ids {
+            Ids::Narrow(ids) => Some(ids),
+            Ids::Wide(_) => None,
+        }
+    }
+
+    /// Appends the ids of the tokens that end at these entries.
+    pub(crate) fn extend_ids(&self, places: &[u32], out: &mut Vec<u32>) {
+        match &self.ids {
+            Ids::Narrow(ids) => out.extend(places.iter().map(|&place| u32::from(ids[place as usize]))),
+            Ids::Wide(ids) => out.extend(places.iter().map(|&place| ids[place as usize])),
+        }
     }
 
     /// Whether some single byte has no token: then [`MISSING`] may be among the ids.
@@ -103,13 +122,39 @@ impl DoubleArray {
             }
             walk.base = entry & BASE;
         }
-        (self.ids[walk.token_place as usize], walk.token_end)
+        (self.ids.get(walk.token_place), walk.token_end)
     }
 
     /// The id of the token that is exactly `token`.
     pub(crate) fn get(&self, token: &[u8]) -> Option<u32> {
         let (id, end) = self.finish(token, Walk::from(0));
         (end > 0 && end == token.len() && id != MISSING).then_some(id)
+    }
+}
+
+/// The id of the token that ends at each entry.
+enum Ids {
+    /// As the World vocabulary's, and most others': half the memory, so that more of it is in a cache.
+    Narrow(Frozen<u16>),
+    /// Of a vocabulary with ids that don't fit, or that lacks bytes.
+    Wide(Frozen<u32>),
+}
+
+impl Ids {
+    fn new(ids: Vec<u32>) -> Ids {
+        // Where no token ends nobody looks, so that NO_TOKEN may become anything; MISSING must stay what it is.
+        if ids.iter().all(|&id| id <= u32::from(u16::MAX) || id == NO_TOKEN) {
+            Ids::Narrow(ids.iter().map(|&id| id as u16).collect::<Vec<u16>>().into())
+        } else {
+            Ids::Wide(ids.into())
+        }
+    }
+
+    fn get(&self, place: u32) -> u32 {
+        match self {
+            Ids::Narrow(ids) => u32::from(ids[place as usize]),
+            Ids::Wide(ids) => ids[place as usize],
+        }
     }
 }
 

@@ -58,6 +58,16 @@ pub enum TokenizerError {
         /// Its offset in the text.
         offset: usize,
     },
+    /// Of several texts, one holds a byte at which no token of the vocabulary matches.
+    #[error("text {text}: no token for byte 0x{byte:02x} at offset {offset}")]
+    NoTokenInBatch {
+        /// Which of the texts, from 0.
+        text: usize,
+        /// The byte.
+        byte: u8,
+        /// Its offset in that text.
+        offset: usize,
+    },
     /// An id to decode is not in the vocabulary.
     #[error("token {index}: id {id} is outside the vocabulary of {n_ids} ids")]
     UnknownId {

@@ -21,7 +21,10 @@ pub(crate) fn read<'a>(
     tokens: impl Iterator<Item = &'a [u8]>,
     types: Option<&[i32]>,
 ) -> Result<Vocabulary, TokenizerError> {
-    let mut builder = Builder::new();
+    // A token of World has 6 bytes on average. The iterator may lie about how many come, so what is made for it
+    // beforehand is bounded.
+    let n_expected = tokens.size_hint().0.min(1 << 16);
+    let mut builder = Builder::new(n_expected, 6 * n_expected);
     let mut n_tokens = 0;
     for (id, escaped) in tokens.enumerate() {
         n_tokens = id + 1;

@@ -23,14 +23,17 @@ mod cursors;
 mod cuts;
 mod double_array;
 mod error;
+mod frozen;
 mod gguf;
 mod literal;
 mod packed;
+mod parallel;
 mod stream;
 mod text;
 mod tokenizer;
 mod trie;
 mod vocabulary;
+mod world;
 
 pub use error::TokenizerError;
 pub use stream::StreamDecoder;

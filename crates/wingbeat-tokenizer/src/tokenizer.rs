@@ -3,13 +3,13 @@
 //! Holds the vocabulary and the tables made from it behind one `Arc`, checks what comes from the caller and turns
 //! what the tables say into ids or errors. The search itself is `double_array.rs` and `cursors.rs`.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crate::cursors::{self, Outcome};
 use crate::cuts::Cuts;
 use crate::double_array::DoubleArray;
 use crate::trie::Trie;
-use crate::{StreamDecoder, TokenizerError, Vocabulary};
+use crate::{StreamDecoder, TokenizerError, Vocabulary, parallel, world};
 
 /// Turns text into ids and ids into text. Cloning is cheap; one tokenizer may be used by many threads at once.
 #[derive(Clone)]
@@ -26,23 +26,24 @@ struct Tables {
 impl Tokenizer {
     /// Makes the tables for `vocabulary`, which takes a few milliseconds for 65,536 tokens.
     ///
+    /// If it proves to be the World vocabulary, token by token and with any padding, the bundled tables are taken
+    /// instead, and the comparison is all the time it takes.
+    ///
     /// Where several ids have the same text, encoding yields the highest.
     pub fn new(vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerError> {
-        let trie = Trie::new(&vocabulary)?;
-        let cuts = Cuts::new(&trie);
-        let array = DoubleArray::new(&trie)?;
+        let (cuts, array) = if vocabulary.has_texts_of(&Vocabulary::world()) {
+            world::tables()
+        } else {
+            let trie = Trie::new(&vocabulary)?;
+            (Cuts::new(&trie), DoubleArray::new(&trie)?)
+        };
         Ok(Tokenizer { tables: Arc::new(Tables { vocabulary, cuts, array }) })
     }
 
-    /// The tokenizer of the bundled World vocabulary; its tables are made at the first call.
+    /// The tokenizer of the bundled World vocabulary, whose tables are a part of the program.
     pub fn world() -> Tokenizer {
-        static WORLD: OnceLock<Tokenizer> = OnceLock::new();
-        WORLD
-            .get_or_init(|| {
-                Tokenizer::new(Vocabulary::world())
-                    .expect("the bundled vocabulary is known to be small enough")
-            })
-            .clone()
+        let (cuts, array) = world::tables();
+        Tokenizer { tables: Arc::new(Tables { vocabulary: Vocabulary::world(), cuts, array }) }
     }
 
     /// The vocabulary.
@@ -70,15 +71,57 @@ impl Tokenizer {
     /// On an error, `ids` holds the tokens before the byte that has none.
     pub fn encode_into(&self, text: &[u8], ids: &mut Vec<u32>) -> Result<(), TokenizerError> {
         ids.clear();
-        match cursors::encode(&self.tables.array, &self.tables.cuts, text, ids) {
+        match cursors::encode(&self.tables.array, &self.tables.cuts, text, ids, &mut Vec::new()) {
             Outcome::Complete => Ok(()),
             Outcome::NoToken => {
-                // Greedy matching goes from the front, so the tokens before the gap say where it is.
-                let offset = ids.iter().filter_map(|&id| self.vocabulary().token(id)).map(<[u8]>::len).sum();
-                let byte = text.get(offset).copied().unwrap_or_default();
+                let (byte, offset) = self.first_without_token(text, ids);
                 Err(TokenizerError::NoToken { byte, offset })
             }
         }
+    }
+
+    /// As [`Tokenizer::encode`], on up to `n_threads` threads, of which the caller's is one: the same ids, or the
+    /// same error.
+    ///
+    /// A thread is started for each 128 KiB at most, so a text shorter than 256 KiB is encoded by the caller's alone,
+    /// and so is one that cannot be divided, such as a long run of one letter.
+    pub fn encode_parallel(&self, text: &[u8], n_threads: usize) -> Result<Vec<u32>, TokenizerError> {
+        if n_threads < 2 || text.len() < 2 * parallel::MIN_THREAD_BYTES {
+            return self.encode(text);
+        }
+        let encoded = parallel::encode(&self.tables.array, &self.tables.cuts, &[text], n_threads);
+        match encoded.into_iter().next() {
+            Some((ids, Outcome::Complete)) => Ok(ids),
+            Some((ids, Outcome::NoToken)) => {
+                let (byte, offset) = self.first_without_token(text, &ids);
+                Err(TokenizerError::NoToken { byte, offset })
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Encodes each text as [`Tokenizer::encode`] does, on up to `n_threads` threads, of which the caller's is one.
+    ///
+    /// A thread is started for each 128 KiB of all texts together at most; long texts are divided among the threads.
+    /// It fails if one of the texts does, and names the first that does.
+    pub fn encode_batch(&self, texts: &[&[u8]], n_threads: usize) -> Result<Vec<Vec<u32>>, TokenizerError> {
+        let encoded = parallel::encode(&self.tables.array, &self.tables.cuts, texts, n_threads);
+        let texts = encoded.into_iter().zip(texts).enumerate();
+        let checked = texts.map(|(index, ((ids, outcome), text))| match outcome {
+            Outcome::Complete => Ok(ids),
+            Outcome::NoToken => {
+                let (byte, offset) = self.first_without_token(text, &ids);
+                Err(TokenizerError::NoTokenInBatch { text: index, byte, offset })
+            }
+        });
+        checked.collect()
+    }
+
+    /// The byte of `text` at which no token matches and its offset, after the tokens `ids`.
+    fn first_without_token(&self, text: &[u8], ids: &[u32]) -> (u8, usize) {
+        // Greedy matching goes from the front, so the tokens before the gap say where it is.
+        let offset = ids.iter().filter_map(|&id| self.vocabulary().token(id)).map(<[u8]>::len).sum();
+        (text.get(offset).copied().unwrap_or_default(), offset)
     }
 
     /// The bytes that `ids` stand for. An id without text stands for nothing.
@@ -95,6 +138,12 @@ impl Tokenizer {
             bytes.extend_from_slice(text);
         }
         Ok(bytes)
+    }
+
+    /// The table that encoding walks.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> &[u32] {
+        self.tables.array.entries()
     }
 
     /// A decoder for ids that come one at a time.

@@ -2,10 +2,10 @@
 //!
 //! The texts of all ids lie in one buffer in id order with an offset for each, so that decoding is two loads and
 //! a copy and two vocabularies compare as two blocks of memory. The forms a vocabulary is read from and written
-//! to are `text.rs`, `gguf.rs` and `packed.rs`; finding the longest token in a text is `double_array.rs`.
+//! to are `text.rs`, `gguf.rs` and `packed.rs`; the bundled one is `world.rs`; finding the longest token in a text is
+//! `double_array.rs`.
 
-use std::sync::{Arc, OnceLock};
-
+use crate::frozen::Frozen;
 use crate::{TokenizerError, gguf, packed, text};
 
 /// Ids are below this: 64 times what any RWKV model has, and what keeps a hostile file from claiming gigabytes.
@@ -22,9 +22,9 @@ pub(crate) const MAX_TEXT_BYTES: usize = 1 << 28;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Vocabulary {
     /// All texts, in id order.
-    bytes: Arc<[u8]>,
+    bytes: Frozen<u8>,
     /// Where the text of each id begins in `bytes`, and at last where the last one ends.
-    offsets: Arc<[u32]>,
+    offsets: Frozen<u32>,
     max_token_bytes: usize,
 }
 
@@ -62,7 +62,7 @@ impl Vocabulary {
         gguf::write(self, n)
     }
 
-    /// Reads the compact binary form, which the bundled vocabulary is stored in.
+    /// Reads the compact binary form, which the World vocabulary is kept in (`assets/world.bin`).
     pub fn from_packed(packed: &[u8]) -> Result<Vocabulary, TokenizerError> {
         packed::read(packed)
     }
@@ -72,28 +72,28 @@ impl Vocabulary {
         packed::write(self)
     }
 
-    /// The bundled World vocabulary, `rwkv_vocab_v20230424`: 65,530 ids, of which all but 0 have text.
-    pub fn world() -> Vocabulary {
-        static WORLD: OnceLock<Vocabulary> = OnceLock::new();
-        const PACKED: &[u8] = include_bytes!("../assets/world.bin");
-        WORLD.get_or_init(|| packed::read(PACKED).expect("the bundled vocabulary is read by a test")).clone()
-    }
-
     /// The same vocabulary with ids without text added at the end until there are `n`, as many as a model has.
     pub fn padded(&self, n: usize) -> Result<Vocabulary, TokenizerError> {
         if n > MAX_IDS {
             return Err(TokenizerError::TooLarge { what: "ids", found: n, limit: MAX_IDS });
         }
         let end = self.offsets.last().copied().unwrap_or(0);
-        let mut offsets = self.offsets.to_vec();
-        offsets.resize(offsets.len().max(n + 1), end);
+        if n <= self.len() {
+            return Ok(self.clone());
+        }
+        let mut offsets = Vec::with_capacity(n + 1);
+        offsets.extend_from_slice(&self.offsets);
+        offsets.resize(n + 1, end);
         Ok(Vocabulary { offsets: offsets.into(), ..self.clone() })
     }
 
     /// The same vocabulary without the ids after the last one that has text.
     pub fn without_padding(&self) -> Vocabulary {
         let n = self.iter().last().map_or(0, |(id, _)| id as usize + 1);
-        Vocabulary { offsets: self.offsets[..n + 1].into(), ..self.clone() }
+        if n == self.len() {
+            return self.clone();
+        }
+        Vocabulary { offsets: self.offsets[..n + 1].to_vec().into(), ..self.clone() }
     }
 
     /// The highest id plus one.
@@ -133,14 +133,36 @@ impl Vocabulary {
         u32::try_from(self.len().checked_sub(1)?).ok()
     }
 
-    /// Total length of all texts.
-    pub(crate) fn text_bytes(&self) -> usize {
-        self.bytes.len()
+    /// All texts, in id order.
+    pub(crate) fn texts(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where the text of each id begins in [`Vocabulary::texts`], and at last where the last one ends.
+    #[allow(dead_code, reason = "the build script and tests use it")]
+    pub(crate) fn offsets(&self) -> &[u32] {
+        &self.offsets
+    }
+
+    /// Whether the same ids have the same texts, however many ids without text come after them.
+    pub(crate) fn has_texts_of(&self, other: &Vocabulary) -> bool {
+        let n = self.offsets.len().min(other.offsets.len());
+        let (ours, theirs) = (&self.offsets[..n], &other.offsets[..n]);
+        // Offsets never fall: if all bytes are used up, none are left for the ids that only one of the two has.
+        self.bytes == other.bytes
+            && (std::ptr::eq(ours, theirs) || ours == theirs)
+            && ours.last().is_some_and(|&end| end as usize == self.bytes.len())
+    }
+
+    /// A vocabulary of tables made before: all texts, where each begins and the last one ends, the longest's length.
+    pub(crate) fn from_tables(bytes: Frozen<u8>, offsets: Frozen<u32>, max_token_bytes: usize) -> Vocabulary {
+        Vocabulary { bytes, offsets, max_token_bytes }
     }
 
     /// Builds a vocabulary from entries in rising order of ids, whose texts lie anywhere in `bytes`.
     pub(crate) fn from_entries(bytes: &[u8], entries: &[Entry]) -> Result<Vocabulary, TokenizerError> {
-        let mut builder = Builder::new();
+        let n_ids = entries.last().map_or(0, |entry| entry.id as usize + 1);
+        let mut builder = Builder::new(n_ids.min(MAX_IDS), bytes.len());
         for entry in entries {
             while builder.len() < entry.id as usize {
                 builder.close()?;
@@ -178,8 +200,11 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new() -> Builder {
-        Builder { bytes: Vec::new(), offsets: vec![0], max_token_bytes: 0 }
+    /// With room for so many ids and so many bytes of text, which need be no more than a guess.
+    pub(crate) fn new(n_ids: usize, text_bytes: usize) -> Builder {
+        let mut offsets = Vec::with_capacity(n_ids.min(MAX_IDS) + 1);
+        offsets.push(0);
+        Builder { bytes: Vec::with_capacity(text_bytes.min(MAX_TEXT_BYTES)), offsets, max_token_bytes: 0 }
     }
 
     /// How many ids are closed, which is the id now open.
