@@ -6,8 +6,6 @@
 //! means building the tensor, parameter or dict that it stands for, and a name that is not in the table ends
 //! the reading. Nothing here recurses; the number of instructions is limited, and with it the memory.
 
-use std::collections::HashMap;
-
 use super::directory::item;
 use super::values::{Global, Object, Pickle, Storage, Value, View, integers, kind};
 use crate::error::FormatError;
@@ -35,7 +33,7 @@ pub(super) fn run<'a>(file: &'a str, entry: &'a str, bytes: &'a [u8]) -> Result<
         start: 0,
         stack: Vec::new(),
         marks: Vec::new(),
-        memo: HashMap::new(),
+        memo: Vec::new(),
         objects: Vec::new(),
     };
     machine.run()
@@ -67,7 +65,8 @@ struct Machine<'a> {
     stack: Vec<Value<'a>>,
     /// Heights of the stack, the last of which instructions like `TUPLE` take values down to.
     marks: Vec<usize>,
-    memo: HashMap<u32, Value<'a>>,
+    /// Values put aside, by the numbers that the pickle gives them: 0, 1, 2 … in all that Python writes.
+    memo: Vec<Option<Value<'a>>>,
     objects: Vec<Object<'a>>,
 }
 
@@ -224,12 +223,12 @@ impl<'a> Machine<'a> {
 
             // BINPUT, LONG_BINPUT, MEMOIZE, BINGET, LONG_BINGET
             b'q' => {
-                let [place] = self.take_array()?;
-                self.put(place.into())?;
+                let [number] = self.take_array()?;
+                self.put(number.into())?;
             }
             b'r' => {
-                let place = u32::from_le_bytes(self.take_array()?);
-                self.put(place)?;
+                let number = u32::from_le_bytes(self.take_array()?);
+                self.put(number)?;
             }
             0x94 => {
                 // Fits: there are fewer instructions than 2³².
@@ -237,12 +236,12 @@ impl<'a> Machine<'a> {
                 self.put(place)?;
             }
             b'h' => {
-                let [place] = self.take_array()?;
-                self.get(place.into())?;
+                let [number] = self.take_array()?;
+                self.get(number.into())?;
             }
             b'j' => {
-                let place = u32::from_le_bytes(self.take_array()?);
-                self.get(place)?;
+                let number = u32::from_le_bytes(self.take_array()?);
+                self.get(number)?;
             }
 
             // GLOBAL, STACK_GLOBAL, INST
@@ -416,16 +415,25 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn put(&mut self, place: u32) -> Result<(), FormatError> {
+    fn put(&mut self, number: u32) -> Result<(), FormatError> {
         let top = self.top()?;
-        self.memo.insert(place, top);
+        let number = number as usize;
+        if number >= MAX_INSTRUCTIONS {
+            return Err(
+                self.fail(format!("at most {MAX_INSTRUCTIONS} values put aside"), format!("one as {number}"))
+            );
+        }
+        if number >= self.memo.len() {
+            self.memo.resize(number + 1, None);
+        }
+        self.memo[number] = Some(top);
         Ok(())
     }
 
-    fn get(&mut self, place: u32) -> Result<(), FormatError> {
-        let value = self.memo.get(&place).copied();
+    fn get(&mut self, number: u32) -> Result<(), FormatError> {
+        let value = self.memo.get(number as usize).copied().flatten();
         let value =
-            value.ok_or_else(|| self.fail("a value that was put aside", format!("none as {place}")))?;
+            value.ok_or_else(|| self.fail("a value that was put aside", format!("none as {number}")))?;
         self.stack.push(value);
         Ok(())
     }

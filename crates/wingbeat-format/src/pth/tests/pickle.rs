@@ -87,6 +87,8 @@ fn what_torch_does_not_write_is_refused() {
     refused(b")}b.", &["a dict", "a tuple"]);
     refused(b"h\x07.", &["put aside", "none as 7"]);
     refused(b"j\xff\xff\xff\xff.", &["none as 4294967295"]);
+    refused(b"Nr\xff\xff\xff\xff.", &["at most 1048576 values put aside", "one as 4294967295"]);
+    refused(b"Nr\xff\xff\x0f\x000h\x07.", &["none as 7"]);
     refused(b"N)R.", &["a function", "None"]);
     refused(b"NQ.", &["a storage's class"]);
     refused(b"ccollections\nOrderedDict\n]\x85R.", &["without arguments"]);
