@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the seeds of the fuzz targets, small files that have a little of everything (but the state's, which a
-model must write).
+"""Writes the seeds of the fuzz targets: small files that have a little of everything. The state's seed must be
+written by a model: examples/state_seed.rs.
 
     python3 fuzz/make_seeds.py        (from the root of the repository)
 """

@@ -8,9 +8,11 @@ pub(crate) fn stored(entries: &[(&str, &[u8])]) -> Vec<u8> {
         let (place, n_data) = (out.len() as u32, data.len() as u32);
         // CRC (not looked at), stored and real length, length of the name.
         let sizes =
-            [&[0; 4], &n_data.to_le_bytes()[..], &n_data.to_le_bytes(), &(name.len() as u16).to_le_bytes()].concat();
+            [&[0; 4], &n_data.to_le_bytes()[..], &n_data.to_le_bytes(), &(name.len() as u16).to_le_bytes()]
+                .concat();
         out.extend([&b"PK\x03\x04"[..], &[0; 10], &sizes, &[0; 2], name.as_bytes(), data].concat());
-        let head = [&b"PK\x01\x02"[..], &[0; 12], &sizes, &[0; 12], &place.to_le_bytes(), name.as_bytes()].concat();
+        let head =
+            [&b"PK\x01\x02"[..], &[0; 12], &sizes, &[0; 12], &place.to_le_bytes(), name.as_bytes()].concat();
         directory.extend(head);
     }
     let n = (entries.len() as u16).to_le_bytes();

@@ -16,6 +16,8 @@
 //! cargo test --manifest-path fuzz/Cargo.toml
 //! ```
 //!
+//! `make_seeds.py` and `examples/state_seed.rs` write the seeds; `dictionaries/` has words for `-dict=FILE`.
+//!
 //! A new target is a function here, a row in [`TARGETS`], a file in `fuzz_targets/`, a `[[bin]]` and a folder
 //! of seeds.
 
@@ -77,7 +79,8 @@ pub fn vocabulary(data: &[u8]) {
         _ => {
             // A type before each token.
             let lines: Vec<&[u8]> = data.split(|&b| b == b'\n').collect();
-            let types: Vec<i32> = lines.iter().map(|line| line.first().map_or(1, |&b| b as i8 as i32)).collect();
+            let types: Vec<i32> =
+                lines.iter().map(|line| line.first().map_or(1, |&b| b as i8 as i32)).collect();
             Vocabulary::from_gguf(lines.iter().map(|line| line.get(1..).unwrap_or_default()), Some(&types))
         }
     };
@@ -133,9 +136,10 @@ pub fn state(data: &[u8]) {
     });
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let mut file = tempfile::Builder::new().prefix("wingbeat-fuzz-").tempfile_in(folder).expect("room for a file");
+    let mut file =
+        tempfile::Builder::new().prefix("wingbeat-fuzz-").tempfile_in(folder).expect("room for a file");
     file.write_all(data).expect("room for a file");
-    let Some(state) = ok(model.load_state(file.path())) else { return };
+    let Ok(state) = model.load_state(file.path()) else { return };
     state.save(file.path()).expect("room for a file");
     let again = model.load_state(file.path()).expect("own form");
     assert_eq!(again.n_tokens(), state.n_tokens());

@@ -101,7 +101,8 @@ impl Model {
         let n_vocab = Version::detect(&file)?.config(&file)?.n_vocab;
         // Weights and vocabulary have nothing to do with each other.
         let (engine, tokenizer) = std::thread::scope(|scope| {
-            let vocabulary = || timeline.step("vocabulary", || make_tokenizer(&file, n_vocab, given_vocabulary.as_ref()));
+            let vocabulary =
+                || timeline.step("vocabulary", || make_tokenizer(&file, n_vocab, given_vocabulary.as_ref()));
             let vocabulary = std::thread::Builder::new().spawn_scoped(scope, vocabulary);
             let engine = load_engine(&file, options.device, &timeline);
             // What is wrong with the vocabulary is said when it is asked for: much can be done without.
@@ -110,7 +111,8 @@ impl Model {
         let engine = engine?;
         file.check_intact()?;
         let tokenizer = tokenizer.map_or_else(OnceLock::new, OnceLock::from);
-        let inner = Inner { file, engine, given_vocabulary, tokenizer, fingerprint: OnceLock::new(), timeline };
+        let inner =
+            Inner { file, engine, given_vocabulary, tokenizer, fingerprint: OnceLock::new(), timeline };
         Ok(Model { inner: Arc::new(inner) })
     }
 

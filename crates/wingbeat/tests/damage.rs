@@ -72,7 +72,8 @@ fn every_cut_is_an_error_that_says_what_is_missing() {
     for name in FORMATS {
         let bytes = model_bytes(folder.path(), name);
         let header = header_len(&bytes);
-        let cuts = (0..header).step_by(header / 150 + 1).chain((header..bytes.len()).step_by(bytes.len() / 100));
+        let cuts =
+            (0..header).step_by(header / 150 + 1).chain((header..bytes.len()).step_by(bytes.len() / 100));
         // A GGUF ends in padding that nobody needs.
         for cut in cuts.chain([bytes.len() - 33]) {
             let error = use_model(name, bytes[..cut].to_vec()).expect_err("a cut file");
@@ -153,7 +154,8 @@ fn a_file_shortened_under_a_running_model_is_an_error() {
     std::fs::copy(fixture("rwkv7-2x256-Q8_0.gguf"), &path).unwrap();
     let model = Model::open(&path).unwrap();
     let mut state = model.new_state().unwrap();
-    let mut run = || model.forward(&mut [Sequence { state: &mut state, tokens: &[1], want: Want::LAST_LOGITS }]);
+    let mut run =
+        || model.forward(&mut [Sequence { state: &mut state, tokens: &[1], want: Want::LAST_LOGITS }]);
     run().unwrap();
     std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(70_000).unwrap();
     let error = run().unwrap_err().to_string();

@@ -174,8 +174,14 @@ macro_rules! avx_blocks {
             #[inline(always)]
             unsafe fn half(p: *const u8) -> f32 {
                 unsafe {
-                    let bits = i32::from(p.cast::<u16>().read_unaligned());
-                    _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)))
+                    let bits: __m128i;
+                    // As one lane is used, the compiler would insert the number into whatever register comes first,
+                    // an accumulator as a rule, and so make each block wait for the one before.
+                    std::arch::asm!(
+                        "vpbroadcastw {}, word ptr [{}]", out(xmm_reg) bits, in(reg) p,
+                        options(pure, readonly, nostack, preserves_flags),
+                    );
+                    _mm_cvtss_f32(_mm_cvtph_ps(bits))
                 }
             }
             #[inline(always)]
