@@ -31,8 +31,8 @@ pub(crate) type Encoded = (Vec<u32>, Outcome);
 /// A text or, of a long one, a part.
 struct Part<'a> {
     bytes: &'a [u8],
-    /// Whether it is the last or only part of its text.
-    is_last: bool,
+    /// How many bytes of its text come after it: none if it is the last or only part.
+    n_after: usize,
 }
 
 /// Encodes each text, on the caller's thread and on up to `n_threads - 1` others.
@@ -96,10 +96,10 @@ fn divide<'a>(cuts: &Cuts, texts: &[&'a [u8]], part_bytes: usize) -> Vec<Part<'a
             if after.is_empty() {
                 break;
             }
-            parts.push(Part { bytes, is_last: false });
+            parts.push(Part { bytes, n_after: after.len() });
             rest = after;
         }
-        parts.push(Part { bytes: rest, is_last: true });
+        parts.push(Part { bytes: rest, n_after: 0 });
     }
     parts
 }
@@ -142,13 +142,13 @@ impl<'a> Joiner<'a> {
     fn take(&mut self, index: usize, encoded: Encoded) {
         self.waiting[index] = Some(encoded);
         while let Some(encoded) = self.waiting.get_mut(self.n_joined).and_then(Option::take) {
-            self.join(encoded);
-            self.is_open = !self.parts[self.n_joined].is_last;
+            self.join(encoded, self.parts[self.n_joined].n_after);
             self.n_joined += 1;
         }
     }
 
-    fn join(&mut self, (new_ids, new_outcome): Encoded) {
+    /// Joins the next part, after which `n_after` bytes of its text are left.
+    fn join(&mut self, (mut new_ids, new_outcome): Encoded, n_after: usize) {
         match self.texts.last_mut() {
             Some((ids, outcome)) if self.is_open => {
                 // Greedy matching goes from the front: nothing after a byte without token counts.
@@ -158,8 +158,13 @@ impl<'a> Joiner<'a> {
                 }
                 self.spare.give(new_ids);
             }
-            _ => self.texts.push((new_ids, new_outcome)),
+            _ => {
+                // Real texts have more than 3 bytes a token.
+                new_ids.reserve(n_after / 3);
+                self.texts.push((new_ids, new_outcome));
+            }
         }
+        self.is_open = n_after > 0;
     }
 }
 

@@ -58,7 +58,7 @@ pub struct Sequence<'a> {
 }
 
 impl Model {
-    /// Opens a model file (GGUF or safetensors, found by its content) on the CPU.
+    /// Opens a model file (GGUF, safetensors or .pth, found by its content) on the CPU.
     ///
     /// # Errors
     /// The file cannot be read, is damaged, or is no model that can be run.

@@ -130,7 +130,7 @@ impl Reader<'_> {
             }
         };
         match usize::try_from(size) {
-            Ok(n) if n > 0 && n_channels % n == 0 => Ok(n),
+            Ok(n) if n > 0 && n_channels.is_multiple_of(n) => Ok(n),
             _ => Err(self.metadata(key, size, format!("a divisor of {n_channels}"))),
         }
     }

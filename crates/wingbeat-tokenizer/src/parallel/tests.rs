@@ -90,7 +90,7 @@ fn parts_and_turns_hold_every_byte_once() {
         let mut joined = vec![Vec::new()];
         for part in &parts {
             joined.last_mut().expect("never empty").extend_from_slice(part.bytes);
-            if part.is_last {
+            if part.n_after == 0 {
                 joined.push(Vec::new());
             }
         }
