@@ -119,15 +119,15 @@ impl State {
             return Err(not_a_state(format!("the metadata has no `{}`", key::FORMAT)));
         }
         if let Some(version) = metadata.str(key::FORMAT).filter(|version| *version != "1") {
-            return Err(not_a_state(format!("its format is version {version}, known is 1")));
+            return Err(not_a_state(format!("its format is version {version:?}, known is \"1\"")));
         }
         let found = metadata.str(key::FINGERPRINT).unwrap_or_default();
         if found != model.fingerprint() {
             return Err(Error::ForeignState {
                 state: path.display().to_string(),
-                found_name: metadata.str(key::NAME).unwrap_or("an unnamed model").to_owned(),
-                found: found.to_owned(),
-                expected_name: model.config().name.clone(),
+                found_name: one_line(metadata.str(key::NAME).unwrap_or("an unnamed model")),
+                found: one_line(found),
+                expected_name: one_line(&model.config().name),
                 expected: model.fingerprint().to_owned(),
             });
         }
@@ -186,4 +186,9 @@ impl State {
     pub(crate) fn advance(&mut self, n_tokens: usize) {
         self.n_tokens += n_tokens as u64;
     }
+}
+
+/// A text from a file, fit for a one-line message.
+fn one_line(text: &str) -> String {
+    text.chars().take(100).flat_map(char::escape_debug).collect()
 }

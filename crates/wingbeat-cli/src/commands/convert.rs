@@ -24,7 +24,7 @@ Examples:
   wingbeat convert model.gguf small.gguf --type q8_0
   wingbeat convert model.st own.gguf --vocab vocab.txt")]
 pub(crate) struct Convert {
-    /// Model file, GGUF or safetensors
+    /// Model file: GGUF, safetensors or .pth
     #[arg(value_name = "IN")]
     source: PathBuf,
     /// File to write; its ending names the format: .gguf, .safetensors or .st

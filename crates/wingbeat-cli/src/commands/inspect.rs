@@ -35,7 +35,7 @@ Examples:
   wingbeat inspect model.gguf
   wingbeat inspect --json model.safetensors")]
 pub(crate) struct Inspect {
-    /// Model or state file, GGUF or safetensors [default: the demo model]
+    /// Model or state file: GGUF, safetensors or .pth [default: the demo model]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print JSON
