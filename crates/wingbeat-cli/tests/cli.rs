@@ -131,6 +131,7 @@ fn a_seed_repeats_a_run() {
         "stop",
         "prompt_tok_s",
         "gen_tok_s",
+        "open_ms",
         "seed",
         "model",
     ];
@@ -506,4 +507,56 @@ fn wrong_input_is_named_on_one_line() {
     }
     assert!(!Path::new(&target).exists(), "nothing is left of what failed");
     assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 2, "no temporary files either");
+}
+
+/// A file system of a megabyte, mounted for the test where that is permitted.
+#[cfg(target_os = "linux")]
+struct SmallDisk(TempDir);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn mount() -> Option<SmallDisk> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(folder.path())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success());
+        mounted.then(|| SmallDisk(folder))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_and_leaves_nothing() {
+    let Some(disk) = SmallDisk::mount() else {
+        return println!("skipped: no permission to mount a small file system");
+    };
+    let at = |name: &str| disk.0.path().join(name).display().to_string();
+    // 2.4 MB into one.
+    for target in [at("copy.gguf"), at("copy.safetensors")] {
+        let run = run(&["convert", &fixture(GGUF), &target, "--type", "f16"]);
+        assert_eq!(run.code, Some(1), "{}", run.err);
+        assert!(run.err.contains("copy.") && run.err.contains("space"), "{}", run.err);
+        assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    }
+    std::fs::write(at("filler"), vec![1; 1 << 19]).expect("room for half a megabyte");
+    std::fs::write(at("filler2"), vec![1; 450 << 10]).expect("room for a bit more");
+    let run = run(&["generate", "-m", &fixture(GGUF), "-n", "1", "--save-state", &at("a.state"), "the"]);
+    assert_eq!(run.code, Some(1), "{}", run.err);
+    assert!(run.err.contains("a.state"), "{}", run.err);
+    let mut left: Vec<_> = std::fs::read_dir(disk.0.path())
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))
+        .collect();
+    left.sort();
+    assert_eq!(left, ["filler", "filler2"]);
 }

@@ -97,6 +97,8 @@ struct Report {
     stop: Option<String>,
     prompt_tok_s: f64,
     gen_tok_s: f64,
+    /// Opening to ready, vocabulary included.
+    open_ms: f64,
     seed: u64,
     model: String,
 }
@@ -132,6 +134,7 @@ impl Generate {
 
         let interrupt = Interrupt::heed()?;
         let mut report = Report::new(&model, seed);
+        report.open_ms = ready.as_secs_f64() * 1e3;
         let mut out = Output::stdout();
         if self.wants_echo(&out) {
             out.write(&prompt).context("standard output")?;
@@ -252,6 +255,7 @@ impl Report {
             stop: None,
             prompt_tok_s: 0.0,
             gen_tok_s: 0.0,
+            open_ms: 0.0,
             seed,
             model: model.file().label().to_owned(),
         }
