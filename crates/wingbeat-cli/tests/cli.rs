@@ -560,3 +560,29 @@ fn a_full_disk_is_an_error_and_leaves_nothing() {
     left.sort();
     assert_eq!(left, ["filler", "filler2"]);
 }
+
+#[test]
+fn several_processes_run_one_model_at_once() {
+    let args = ["generate", "-m", &fixture(GGUF), "--greedy", "-n", "40", "-q", "the"];
+    let alone = run(&args).out;
+    let children: Vec<_> = (0..4).map(|_| command(&args).spawn().expect("the binary starts")).collect();
+    for child in children {
+        let output = child.wait_with_output().expect("the binary ends");
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(output.stdout, alone);
+    }
+}
+
+/// Trailing bytes belong to no tensor and hurt nobody.
+#[test]
+fn padded_files_open() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for name in [GGUF, SAFETENSORS] {
+        let path = folder.path().join(name);
+        let mut bytes = std::fs::read(fixture(name)).expect("a fixture");
+        bytes.extend([0; 4096]);
+        std::fs::write(&path, bytes).expect("room for a copy");
+        let run = run(&["inspect", &path.display().to_string()]);
+        assert_eq!((run.code, run.err.as_str()), (Some(0), ""), "{name}");
+    }
+}

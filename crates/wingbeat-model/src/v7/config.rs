@@ -7,6 +7,9 @@ use wingbeat_format::{ModelFile, Tensor};
 /// Group norm: eps of 1e-5 on an input divided by the head size's square root, 8, in the official code.
 const GROUP_NORM_EPS: f32 = 64e-5;
 const LAYER_NORM_EPS: f32 = 1e-5;
+/// Head sizes at most: models have 64. A state has head size squared values a head, so that an absurd number in a file
+/// would ask for absurd memory.
+const MAX_HEAD_SIZE: usize = 1024;
 
 pub(crate) fn config(file: &ModelFile) -> Result<Config, ModelError> {
     let reader = Reader { file, layout: Layout::of(file) };
@@ -130,8 +133,8 @@ impl Reader<'_> {
             }
         };
         match usize::try_from(size) {
-            Ok(n) if n > 0 && n_channels.is_multiple_of(n) => Ok(n),
-            _ => Err(self.metadata(key, size, format!("a divisor of {n_channels}"))),
+            Ok(n) if n > 0 && n <= MAX_HEAD_SIZE && n_channels.is_multiple_of(n) => Ok(n),
+            _ => Err(self.metadata(key, size, format!("a divisor of {n_channels}, at most {MAX_HEAD_SIZE}"))),
         }
     }
 
