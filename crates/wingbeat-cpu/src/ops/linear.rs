@@ -6,7 +6,7 @@ use super::CpuPass;
 use crate::{
     CpuBackend, Scratch,
     buffer::SharedRows,
-    kernels::{Columns, Epilogue, Kernels, MatVec, PANEL_ROWS, Panel},
+    kernels::{Columns, Epilogue, Kernels, MatVec, PANEL_ROWS, Panel, QuantRows},
     matrix::{Kind, Matrix},
     pool::share,
 };
@@ -15,8 +15,8 @@ use wingbeat_backend::{Activation, Linear};
 
 /// From how many rows of activations on widening a panel of weights pays, measured on RWKV-7 0.1b shapes: floats are
 /// widened in a load, quantized blocks take several operations a value.
-const PANEL_MIN_TOKENS_FLOAT: usize = 4;
-const PANEL_MIN_TOKENS_INT8: usize = 8;
+const PANEL_MIN_TOKENS_FLOAT: usize = 6;
+const PANEL_MIN_TOKENS_INT8: usize = 10;
 
 /// Whether a product with `n_tokens` rows of activations goes through panels.
 pub(crate) fn uses_panels(kind: Kind, n_tokens: usize) -> bool {
@@ -27,6 +27,9 @@ pub(crate) fn uses_panels(kind: Kind, n_tokens: usize) -> bool {
         Kind::Int8(_) => n_tokens >= PANEL_MIN_TOKENS_INT8,
     }
 }
+
+/// Bytes of weights that several tokens meet before the next ones are read: a part of the second-level cache.
+const BLOCK_BYTES: usize = 64 << 10;
 
 /// Shares are cut at multiples of this many rows: a cache line of outputs.
 const SHARE_ROWS: usize = 16;
@@ -106,56 +109,57 @@ impl Job<'_> {
                     unsafe { (kernels.quantize)(x, quantized, t) };
                 }
             }
-            for (t, x) in self.x.chunks_exact(cols).enumerate() {
-                // SAFETY: the caller's promise.
-                let y = unsafe { self.y.part(t, rows.clone()) };
-                let out = if add {
-                    product.resize(rows.len().max(product.len()), 0.0);
-                    &mut product[..rows.len()]
-                } else {
-                    &mut *y
-                };
-                let (weights, row_bytes) = (&self.weight.source.data[..], self.weight.row_bytes);
-                // SAFETY: the table's instructions are there; the kernels check lengths.
-                unsafe {
-                    match self.weight.kind {
-                        Kind::Float(kernel) => {
-                            kernel(&mut MatVec { weights, row_bytes, rows: rows.clone(), x, q: None, out });
-                        }
-                        Kind::Int8(kernel) => {
-                            let q = Some((&*quantized, t));
-                            kernel(&mut MatVec { weights, row_bytes, rows: rows.clone(), x, q, out });
-                        }
-                        Kind::Columns(kernel) => {
-                            kernel(&mut Columns { weights, row_bytes, rows: rows.clone(), x, out });
-                        }
-                        Kind::Decoded => unreachable!("decoded matrices go through panels"),
-                    }
+            product.resize(rows.len().max(product.len()), 0.0);
+            // Several tokens meet a block of rows while it is in the cache; one token streams through all of them.
+            let block_rows = match n_tokens {
+                1 => rows.len(),
+                _ => (BLOCK_BYTES / self.weight.row_bytes).max(1),
+            };
+            for first in rows.clone().step_by(block_rows) {
+                let block = first..(first + block_rows).min(rows.end);
+                for t in 0..n_tokens {
+                    // SAFETY: the caller's promise.
+                    let y = unsafe { self.y.part(t, block.clone()) };
                     if add {
-                        (kernels.add)(y, &product[..rows.len()]);
+                        let product = &mut product[..block.len()];
+                        self.multiply(block.clone(), t, quantized, product);
+                        // SAFETY: the table's instructions are there.
+                        unsafe { (kernels.add)(y, product) };
+                    } else {
+                        self.multiply(block.clone(), t, quantized, y);
                     }
                 }
             }
         }
-        let bias_part = |bias: &'_ Vec<f32>| bias[rows.clone()].to_vec();
-        let bias;
         let epilogue = match self.activation {
             Activation::None | Activation::Add => return,
             Activation::Tanh => Epilogue::Tanh,
             Activation::Sigmoid => Epilogue::Sigmoid,
             Activation::ReluSquared => Epilogue::ReluSquared,
-            Activation::BiasSigmoid(vector) => {
-                bias = bias_part(vector);
-                Epilogue::BiasSigmoid(&bias)
-            }
-            Activation::BiasDecay(vector) => {
-                bias = bias_part(vector);
-                Epilogue::BiasDecay(&bias)
-            }
+            Activation::BiasSigmoid(bias) => Epilogue::BiasSigmoid(&bias[rows.clone()]),
+            Activation::BiasDecay(bias) => Epilogue::BiasDecay(&bias[rows.clone()]),
         };
         for t in 0..n_tokens {
             // SAFETY: the caller's promise; the table's instructions are there.
             unsafe { (kernels.activate)(self.y.part(t, rows.clone()), epilogue) };
+        }
+    }
+
+    /// `out = W[rows] x[t]`, on the stored type.
+    fn multiply(&self, rows: Range<usize>, t: usize, quantized: &QuantRows, out: &mut [f32]) {
+        let cols = self.weight.source.cols;
+        let x = &self.x[t * cols..][..cols];
+        let (weights, row_bytes) = (&self.weight.source.data[..], self.weight.row_bytes);
+        // SAFETY: the kernels are of the table, whose instructions are there; they check lengths.
+        unsafe {
+            match self.weight.kind {
+                Kind::Float(kernel) => kernel(&mut MatVec { weights, row_bytes, rows, x, q: None, out }),
+                Kind::Int8(kernel) => {
+                    kernel(&mut MatVec { weights, row_bytes, rows, x, q: Some((quantized, t)), out });
+                }
+                Kind::Columns(kernel) => kernel(&mut Columns { weights, row_bytes, rows, x, out }),
+                Kind::Decoded => unreachable!("decoded matrices go through panels"),
+            }
         }
     }
 

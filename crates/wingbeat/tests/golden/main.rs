@@ -145,7 +145,7 @@ fn cpu_agrees_exactly_on_every_level() {
 fn cpu_agrees_by_default() {
     for fixture in FIXTURES {
         let Some((device, difference)) = compare(fixture, cpu(Level::best(), false)) else { continue };
-        // Prompts of four tokens and more are computed exactly; tokens one at a time are checked below.
+        // Calls of ten tokens and more are computed exactly; tokens one at a time are checked below.
         let limit = exact_limit(fixture);
         assert!(difference.worst().1 <= limit, "{} on {device}: {difference:?}", fixture.name);
     }
