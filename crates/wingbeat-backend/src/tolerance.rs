@@ -11,6 +11,12 @@ pub enum ActivationPrecision {
         /// Values that share a scale.
         block: usize,
     },
+    /// Integers in ±8191 with one f32 scale, `max |x| / 8191`, for every block of this many values; the weights, of a
+    /// float matrix, are rounded so too, a scale for at most 512 values of a row.
+    Int16 {
+        /// Values that share a scale.
+        block: usize,
+    },
 }
 
 /// Unit round-off of f32.
@@ -24,23 +30,29 @@ const EPS: f64 = 1.0 / (1u64 << 24) as f64;
 ///
 /// *Int8.* Rounding to steps of `d` leaves an error uniform in `±d/2`, standard deviation `d/√12`, so an output's
 /// error has standard deviation `√(Σ wᵢ²dᵢ²/12)`. The limit is 6 of these (one in 10⁹), plus the exact limit.
+///
+/// *Int16.* The same for both operands: `√(Σ (wᵢ²dᵢ² + xᵢ²eᵢ²)/12)`, `e` the step of the weights.
 pub fn product(w: &[f64], x: &[f64], precision: ActivationPrecision) -> f64 {
     let magnitude: f64 = w.iter().zip(x).map(|(w, x)| (w * x).abs()).sum();
     let exact = 4.0 * (w.len() as f64).sqrt() * EPS * magnitude + 1e-30;
     match precision {
         ActivationPrecision::Exact => exact,
-        ActivationPrecision::Int8 { block } => {
-            let variance: f64 = w
-                .chunks(block)
-                .zip(x.chunks(block))
-                .map(|(w, x)| {
-                    let step = x.iter().fold(0.0f64, |m, x| m.max(x.abs())) / 127.0;
-                    w.iter().map(|w| w * w).sum::<f64>() * step * step / 12.0
-                })
-                .sum();
-            exact + 6.0 * variance.sqrt()
+        ActivationPrecision::Int8 { block } => exact + 6.0 * rounding(w, x, block, 127.0).sqrt(),
+        ActivationPrecision::Int16 { block } => {
+            exact + 6.0 * (rounding(w, x, block, 8191.0) + rounding(x, w, 512, 8191.0)).sqrt()
         }
     }
+}
+
+/// Variance of an output's error when `x` is rounded to steps of its block's largest value over `most`.
+fn rounding(w: &[f64], x: &[f64], block: usize, most: f64) -> f64 {
+    w.chunks(block)
+        .zip(x.chunks(block))
+        .map(|(w, x)| {
+            let step = x.iter().fold(0.0f64, |m, x| m.max(x.abs())) / most;
+            w.iter().map(|w| w * w).sum::<f64>() * step * step / 12.0
+        })
+        .sum()
 }
 
 /// How far a product's error grows through an [`Activation`](crate::Activation) whose slope is at most 1 (tanh,
@@ -65,6 +77,10 @@ pub const MODEL_F32_REL: f64 = 1e-4;
 /// The same for F16 files, whose stored weights the reference uses too; only f32 arithmetic differs, so the promise
 /// leaves two orders of magnitude of room for half-precision activations on a GPU.
 pub const MODEL_F16_REL: f64 = 2e-3;
+
+/// Largest state difference for F16 files whose products go through 14-bit integers: relative errors of about `1e-4` of
+/// a key and a value meet in the recurrence, whose largest entries are a hundred standard deviations in trained models.
+pub const MODEL_INT16_STATE_REL: f64 = 2e-2;
 
 /// The same for quantized files computed with exact activations (the reference backend, `Precision::Exact`).
 pub const MODEL_QUANT_EXACT_REL: f64 = 1e-4;

@@ -29,6 +29,14 @@ impl Aligned {
         Ok(Aligned { lines, len })
     }
 
+    /// Grows to at least `len` values; new ones are zero.
+    pub(crate) fn reserve(&mut self, len: usize) {
+        if self.len < len {
+            self.lines.resize(len.div_ceil(16), Line([0.0; 16]));
+            self.len = len;
+        }
+    }
+
     pub(crate) fn as_slice(&self) -> &[f32] {
         &bytemuck::cast_slice(&self.lines)[..self.len]
     }

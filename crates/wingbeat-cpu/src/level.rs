@@ -12,17 +12,20 @@ pub enum Level {
     Neon,
     /// x86 AVX2, FMA and F16C.
     Avx2,
+    /// The same with AVX-VNNI.
+    AvxVnni,
     /// x86 AVX-512 F, BW, DQ and VL with VNNI.
     Avx512,
 }
 
+/// All of them, slowest first.
+const LEVELS: [Level; 5] =
+    [Level::Scalar, Level::Neon, Level::Avx2, Level::AvxVnni, Level::Avx512];
+
 impl Level {
     /// Every level that can run here, slowest first.
     pub fn available() -> Vec<Level> {
-        [Level::Scalar, Level::Neon, Level::Avx2, Level::Avx512]
-            .into_iter()
-            .filter(|l| l.is_available())
-            .collect()
+        LEVELS.into_iter().filter(|l| l.is_available()).collect()
     }
 
     /// The fastest level that can run here.
@@ -41,6 +44,8 @@ impl Level {
                     && is_x86_feature_detected!("f16c")
             }
             #[cfg(target_arch = "x86_64")]
+            Level::AvxVnni => Level::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
             Level::Avx512 => {
                 Level::Avx2.is_available()
                     && is_x86_feature_detected!("avx512f")
@@ -58,9 +63,7 @@ impl Level {
 
     /// A level by its name, in any case.
     pub fn parse(name: &str) -> Option<Level> {
-        [Level::Scalar, Level::Neon, Level::Avx2, Level::Avx512]
-            .into_iter()
-            .find(|level| level.name().eq_ignore_ascii_case(name))
+        LEVELS.into_iter().find(|level| level.name().eq_ignore_ascii_case(name))
     }
 
     /// Its name.
@@ -69,6 +72,7 @@ impl Level {
             Level::Scalar => "scalar",
             Level::Neon => "neon",
             Level::Avx2 => "avx2",
+            Level::AvxVnni => "avx-vnni",
             Level::Avx512 => "avx512",
         }
     }

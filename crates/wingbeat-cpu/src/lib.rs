@@ -19,8 +19,9 @@ pub use matrix::Matrix;
 pub use ops::CpuPass;
 pub use state::State;
 
-use kernels::{Kernels, QuantRows};
-use matrix::Kind;
+use kernels::{Kernels, PackedRows, QuantRows, TilePanel};
+use matrix::{Form, Kind};
+use ops::Method;
 use pool::Pool;
 use std::sync::Mutex;
 use wingbeat_backend::{
@@ -51,6 +52,8 @@ pub(crate) struct Workers {
     pub(crate) pool: Pool,
     /// One a thread.
     pub(crate) scratch: Vec<Mutex<Scratch>>,
+    /// Activations as words, one for each different input of the products under way.
+    pub(crate) packed: Vec<PackedRows>,
 }
 
 /// A thread's own memory; it grows to what the model needs and stays.
@@ -59,6 +62,7 @@ pub(crate) struct Scratch {
     pub(crate) quantized: QuantRows,
     pub(crate) panel: Vec<f32>,
     pub(crate) product: Vec<f32>,
+    pub(crate) words: TilePanel,
 }
 
 /// Threads at most: more than any machine has, so that a slip of the pen is caught.
@@ -76,7 +80,7 @@ impl CpuBackend {
         let n_threads = options.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS);
         let pool = Pool::new(n_threads)?;
         let scratch = (0..n_threads).map(|_| Mutex::default()).collect();
-        let workers = Mutex::new(Workers { pool, scratch });
+        let workers = Mutex::new(Workers { pool, scratch, packed: Vec::new() });
         Ok(CpuBackend { kernels, exact: options.exact, n_threads, workers })
     }
 
@@ -147,10 +151,10 @@ impl Backend for CpuBackend {
     }
 
     fn activation_precision(&self, matrix: &Matrix, rows: usize) -> ActivationPrecision {
-        match matrix.kind {
-            Kind::Int8(_) if !ops::uses_panels(matrix.kind, rows) => {
-                ActivationPrecision::Int8 { block: kernels::SCALE_VALUES }
-            }
+        match (ops::method(matrix, rows), matrix.kind) {
+            (Method::Words(Form::Int8), _) => ActivationPrecision::Int8 { block: kernels::TILE_BLOCK },
+            (Method::Words(Form::Int16), _) => ActivationPrecision::Int16 { block: kernels::TILE_BLOCK },
+            (Method::Stored, Kind::Int8(_)) => ActivationPrecision::Int8 { block: kernels::SCALE_VALUES },
             _ => ActivationPrecision::Exact,
         }
     }

@@ -9,6 +9,27 @@ pub struct Matrix {
     pub(crate) source: MatrixSource,
     pub(crate) row_bytes: usize,
     pub(crate) kind: Kind,
+    /// The words that products of several rows of activations are made of; none: f32.
+    pub(crate) form: Option<Form>,
+}
+
+/// Words of neighbouring columns that the processor multiplies at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    /// Four int8 values.
+    Int8,
+    /// Two int16 values.
+    Int16,
+}
+
+impl Form {
+    /// Bytes of a value.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Form::Int8 => 1,
+            Form::Int16 => 2,
+        }
+    }
 }
 
 /// How products with a matrix are computed.
@@ -58,7 +79,13 @@ impl Matrix {
                 });
             }
         };
-        Ok(Matrix { source: source.clone(), row_bytes, kind })
+        // Matrices of F32 are products in f32: who stores them so wants them so.
+        let form = match source.dtype {
+            DType::F16 | DType::BF16 if kernels.int16 && !exact && source.cols.is_multiple_of(2) => Some(Form::Int16),
+            _ if matches!(kind, Kind::Int8(_)) => Some(Form::Int8),
+            _ => None,
+        };
+        Ok(Matrix { source: source.clone(), row_bytes, kind, form })
     }
 
     /// Row `row` of a row-major matrix, as f32.

@@ -33,6 +33,7 @@ macro_rules! suite {
 suite!(scalar, Level::Scalar, 1, false);
 suite!(neon, Level::Neon, 1, false);
 suite!(avx2, Level::Avx2, 1, false);
+suite!(avx_vnni, Level::AvxVnni, 1, false);
 suite!(avx512, Level::Avx512, 1, false);
 suite!(best_three_threads, Level::best(), 3, false);
 suite!(best_exact, Level::best(), 2, true);

@@ -11,6 +11,7 @@ mod exp;
 mod float;
 mod int8;
 mod panel;
+mod tiles;
 mod time_mix;
 
 #[cfg(test)]
@@ -21,6 +22,8 @@ pub(crate) use float::Columns;
 use float::{Bf16, F16, F32};
 pub(crate) use int8::{QuantRows, SCALE_VALUES};
 pub(crate) use panel::{PANEL_ROWS, Panel};
+pub(crate) use tiles::{PackedRows, PackedView, PanelSource, TILE_BLOCK, Tiles, n_tiles, parts, tile_rows};
+pub(crate) type TilePanel = tiles::Panel;
 pub(crate) use time_mix::{HeadPart, KeysRows, ReadoutRows, WkvRows};
 
 use crate::level::Level;
@@ -68,6 +71,12 @@ macro_rules! kernel_list {
             widen_f16(row: &[u8], out: &mut [f32]) = float::widen::<S, F16>;
             widen_bf16(row: &[u8], out: &mut [f32]) = float::widen::<S, Bf16>;
             panel(a: &Panel<'_>) = panel::product::<S>;
+            pack_int8(x: &[f32], out: &PackedView<'_>, rows: Range<usize>) = tiles::pack_int8::<S>;
+            pack_int16(x: &[f32], out: &PackedView<'_>, rows: Range<usize>) = tiles::pack_int16::<S>;
+            panel_of_int8(source: &PanelSource<'_>, panel: &mut TilePanel) = tiles::panel_of_int8::<S>;
+            panel_of_int16(source: &PanelSource<'_>, panel: &mut TilePanel) = tiles::panel_of_int16::<S>;
+            int8_panel(a: &Tiles<'_>) = tiles::int8_panel::<S>;
+            int16_panel(a: &Tiles<'_>) = tiles::int16_panel::<S>;
             activate(z: &mut [f32], epilogue: Epilogue<'_>) = activate::activate::<S>;
             add(y: &mut [f32], z: &[f32]) = elementwise::add::<S>;
             layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32])
@@ -86,6 +95,12 @@ macro_rules! define_kernels {
         /// The kernels of one instruction set.
         pub(crate) struct Kernels {
             pub(crate) level: Level,
+            /// Rows of weights in a panel of words.
+            pub(crate) word_panel_rows: usize,
+            /// Rows of activations in a tile at most.
+            pub(crate) tile_rows: usize,
+            /// Whether products of floats are faster in int16 words.
+            pub(crate) int16: bool,
             $(pub(crate) $name: unsafe fn($($ty),*),)*
         }
     };
@@ -107,7 +122,13 @@ macro_rules! define_table {
                     unsafe { $kernel($($arg),*) }
                 }
             )*
-            pub(super) static TABLE: Kernels = Kernels { level: $level, $($name,)* };
+            pub(super) static TABLE: Kernels = Kernels {
+                level: $level,
+                word_panel_rows: tiles::panel_rows::<S>(),
+                tile_rows: <S as crate::simd::Words>::TILE_ROWS,
+                int16: <S as crate::simd::Words>::INT16,
+                $($name,)*
+            };
         }
     };
 }
@@ -121,6 +142,10 @@ kernel_list!(define_table! {
 #[cfg(target_arch = "x86_64")]
 kernel_list!(define_table! {
     avx2, Level::Avx2, crate::simd::avx2::Avx2, [target_feature(enable = "avx2,fma,f16c")];
+});
+#[cfg(target_arch = "x86_64")]
+kernel_list!(define_table! {
+    avx_vnni, Level::AvxVnni, crate::simd::avx2::AvxVnni, [target_feature(enable = "avx2,fma,f16c,avxvnni")];
 });
 #[cfg(target_arch = "x86_64")]
 kernel_list!(define_table! {
@@ -140,6 +165,8 @@ impl Kernels {
             Level::Neon => Some(&neon::TABLE),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => Some(&avx2::TABLE),
+            #[cfg(target_arch = "x86_64")]
+            Level::AvxVnni => Some(&avx_vnni::TABLE),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => Some(&avx512::TABLE),
             #[allow(unreachable_patterns)]

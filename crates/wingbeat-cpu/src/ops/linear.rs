@@ -1,78 +1,144 @@
 //! Matrix products. A share is one contiguous part of every matrix's rows: a stream of its own through the mapped file.
-//! Few rows of activations go through dot products on the stored type, many through panels of weight
-//! rows that are widened once.
+//!
+//! One row of activations goes through dot products on the stored type. Several go through panels, weights that
+//! are unpacked once and meet all of them: tiles of int8 or int16 words where the processor has them, else f32.
 
 use super::CpuPass;
 use crate::{
     CpuBackend, Scratch,
     buffer::SharedRows,
-    kernels::{Columns, Epilogue, Kernels, MatVec, PANEL_ROWS, Panel, QuantRows},
-    matrix::{Kind, Matrix},
+    kernels::{
+        Columns, Epilogue, Kernels, MatVec, PANEL_ROWS, PackedView, Panel, PanelSource, QuantRows, Tiles, n_tiles, parts,
+        tile_rows,
+    },
+    matrix::{Form, Kind, Matrix},
     pool::share,
 };
+use arrayvec::ArrayVec;
 use std::ops::Range;
 use wingbeat_backend::{Activation, Linear};
 
-/// From how many rows of activations on widening a panel of weights pays, measured on RWKV-7 0.1b shapes: floats are
-/// widened in a load, quantized blocks take several operations a value.
-const PANEL_MIN_TOKENS_FLOAT: usize = 6;
-const PANEL_MIN_TOKENS_INT8: usize = 10;
+/// From how many rows of activations on making panels pays, measured on RWKV-7 0.1b shapes.
+const WIDENED_MIN_TOKENS: usize = 6;
+const WIDENED_MIN_TOKENS_QUANTIZED: usize = 10;
+const INT8_MIN_TOKENS: usize = 2;
+const INT16_MIN_TOKENS: usize = 4;
 
-/// Whether a product with `n_tokens` rows of activations goes through panels.
-pub(crate) fn uses_panels(kind: Kind, n_tokens: usize) -> bool {
-    match kind {
-        Kind::Columns(_) => false,
-        Kind::Decoded => true,
-        Kind::Float(_) => n_tokens >= PANEL_MIN_TOKENS_FLOAT,
-        Kind::Int8(_) => n_tokens >= PANEL_MIN_TOKENS_INT8,
+/// How a product is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Method {
+    /// Dot products on the stored type.
+    Stored,
+    /// Panels of rows widened to f32.
+    Widened,
+    /// Panels of words.
+    Words(Form),
+}
+
+/// How a product with `n_tokens` rows of activations is computed.
+pub(crate) fn method(weight: &Matrix, n_tokens: usize) -> Method {
+    match (weight.kind, weight.form) {
+        (Kind::Decoded, _) => Method::Widened,
+        (_, Some(Form::Int8)) if n_tokens >= INT8_MIN_TOKENS => Method::Words(Form::Int8),
+        (_, Some(Form::Int16)) if n_tokens >= INT16_MIN_TOKENS => Method::Words(Form::Int16),
+        (Kind::Float(_), _) if n_tokens >= WIDENED_MIN_TOKENS => Method::Widened,
+        (Kind::Int8(_), _) if n_tokens >= WIDENED_MIN_TOKENS_QUANTIZED => Method::Widened,
+        _ => Method::Stored,
     }
 }
 
 /// Bytes of weights that several tokens meet before the next ones are read: a part of the second-level cache.
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// Shares are cut at multiples of this many rows: a cache line of outputs.
-const SHARE_ROWS: usize = 16;
+/// Shares are cut at multiples of this many rows: two vectors of the longest kind, two cache lines of outputs.
+const SHARE_ROWS: usize = 32;
 
 /// Shares that a thread takes of a long region, so that one which loses its core for a while holds nobody up for long.
 const SHARES_A_THREAD: usize = 4;
 
+/// Products in one call at most: more than any layer has at once.
+const MAX_JOBS: usize = 16;
+
 /// A job as the threads see it.
 struct Job<'a> {
     weight: &'a Matrix,
+    method: Method,
     /// `(n_tokens, cols)`
     x: &'a [f32],
+    /// The same as words, for that method.
+    packed: Option<PackedView<'a>>,
     y: SharedRows<'a>,
     activation: Activation<'a, CpuBackend>,
 }
 
+/// Activations to pack: jobs that share their `x` share the result.
+struct Pack<'a> {
+    x: &'a [f32],
+    form: Form,
+    to: PackedView<'a>,
+}
+
 impl CpuPass<'_> {
     pub(super) fn run_linear(&mut self, jobs: &mut [Linear<'_, CpuBackend>]) {
+        for jobs in jobs.chunks_mut(MAX_JOBS) {
+            self.run_jobs(jobs);
+        }
+    }
+
+    fn run_jobs(&mut self, jobs: &mut [Linear<'_, CpuBackend>]) {
         let n_tokens = self.n_rows;
-        let jobs: Vec<Job<'_>> = jobs
+        let kernels = self.kernels;
+        let crate::Workers { pool, scratch, packed } = &mut *self.workers;
+        if packed.len() < MAX_JOBS {
+            packed.resize_with(MAX_JOBS, Default::default);
+        }
+        let mut room = packed.iter_mut();
+        let mut packs = ArrayVec::<Pack<'_>, MAX_JOBS>::new();
+        let jobs: ArrayVec<Job<'_>, MAX_JOBS> = jobs
             .iter_mut()
             .map(|job| {
                 let source = &job.weight.source;
-                assert_eq!(
-                    (job.x.width, job.y.width),
-                    (source.cols, source.rows),
-                    "widths of {}",
-                    source.name
-                );
-                Job {
-                    weight: job.weight,
-                    x: &job.x.as_slice()[..n_tokens * source.cols],
-                    y: job.y.shared(),
-                    activation: job.activation,
-                }
+                let widths = (job.x.width, job.y.width);
+                assert_eq!(widths, (source.cols, source.rows), "widths of {}", source.name);
+                let x = &job.x.as_slice()[..n_tokens * source.cols];
+                let method = method(job.weight, n_tokens);
+                let packed = match method {
+                    Method::Words(form) => {
+                        let there = packs.iter().find(|pack| pack.form == form && std::ptr::eq(pack.x, x));
+                        Some(there.map(|pack| pack.to).unwrap_or_else(|| {
+                            let room = room.next().expect("room for every job");
+                            let to = room.reserve(n_tokens, source.cols, form.bytes());
+                            packs.push(Pack { x, form, to });
+                            to
+                        }))
+                    }
+                    _ => None,
+                };
+                Job { weight: job.weight, method, x, packed, y: job.y.shared(), activation: job.activation }
             })
             .collect();
-        let crate::Workers { pool, scratch } = &mut *self.workers;
-        let kernels = self.kernels;
+        if !packs.is_empty() {
+            let n_shares = pool.n_threads();
+            pool.run(n_shares, &|_, index| {
+                let n_tiles = n_tiles(n_tokens, kernels.tile_rows);
+                for unit in share(packs.len() * n_tiles, 1, index, n_shares) {
+                    let pack = &packs[unit / n_tiles];
+                    let rows = tile_rows(unit % n_tiles, n_tokens, kernels.tile_rows);
+                    let x = &pack.x[rows.start * pack.to.cols..rows.end * pack.to.cols];
+                    // SAFETY: a tile is one share's; the table's instructions are there.
+                    unsafe {
+                        match pack.form {
+                            Form::Int8 => (kernels.pack_int8)(x, &pack.to, rows),
+                            Form::Int16 => (kernels.pack_int16)(x, &pack.to, rows),
+                        }
+                    }
+                }
+            });
+        }
         // One row of activations: one stream a thread, which memory likes best. Many: shares that even out.
         let n_shares = match pool.n_threads() {
             1 => 1,
-            n if n_tokens < PANEL_MIN_TOKENS_FLOAT => n,
+            n if n_tokens < INT8_MIN_TOKENS => n,
             n => n * SHARES_A_THREAD,
         };
         pool.run(n_shares, &|thread, share_index| {
@@ -95,40 +161,12 @@ impl Job<'_> {
     /// # Safety
     /// No other thread touches columns `rows` of `y`.
     unsafe fn run(&self, kernels: &Kernels, rows: Range<usize>, n_tokens: usize, scratch: &mut Scratch) {
-        let cols = self.weight.source.cols;
-        let add = matches!(self.activation, Activation::Add);
-        if uses_panels(self.weight.kind, n_tokens) {
-            // SAFETY: the caller's promise.
-            unsafe { self.run_panels(kernels, rows.clone(), n_tokens, scratch) };
-        } else {
-            let Scratch { quantized, product, .. } = scratch;
-            if matches!(self.weight.kind, Kind::Int8(_)) {
-                quantized.reserve(n_tokens, cols);
-                for (t, x) in self.x.chunks_exact(cols).enumerate() {
-                    // SAFETY: the table's instructions are there.
-                    unsafe { (kernels.quantize)(x, quantized, t) };
-                }
-            }
-            product.resize(rows.len().max(product.len()), 0.0);
-            // Several tokens meet a block of rows while it is in the cache; one token streams through all of them.
-            let block_rows = match n_tokens {
-                1 => rows.len(),
-                _ => (BLOCK_BYTES / self.weight.row_bytes).max(1),
-            };
-            for first in rows.clone().step_by(block_rows) {
-                let block = first..(first + block_rows).min(rows.end);
-                for t in 0..n_tokens {
-                    // SAFETY: the caller's promise.
-                    let y = unsafe { self.y.part(t, block.clone()) };
-                    if add {
-                        let product = &mut product[..block.len()];
-                        self.multiply(block.clone(), t, quantized, product);
-                        // SAFETY: the table's instructions are there.
-                        unsafe { (kernels.add)(y, product) };
-                    } else {
-                        self.multiply(block.clone(), t, quantized, y);
-                    }
-                }
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.method {
+                Method::Stored => self.run_stored(kernels, rows.clone(), n_tokens, scratch),
+                Method::Widened => self.run_widened(kernels, rows.clone(), n_tokens, scratch),
+                Method::Words(form) => self.run_words(kernels, form, rows.clone(), n_tokens, scratch),
             }
         }
         let epilogue = match self.activation {
@@ -142,6 +180,44 @@ impl Job<'_> {
         for t in 0..n_tokens {
             // SAFETY: the caller's promise; the table's instructions are there.
             unsafe { (kernels.activate)(self.y.part(t, rows.clone()), epilogue) };
+        }
+    }
+
+    /// Dot products on the stored type.
+    ///
+    /// # Safety
+    /// As [`Job::run`].
+    unsafe fn run_stored(&self, kernels: &Kernels, rows: Range<usize>, n_tokens: usize, scratch: &mut Scratch) {
+        let cols = self.weight.source.cols;
+        let add = matches!(self.activation, Activation::Add);
+        let Scratch { quantized, product, .. } = scratch;
+        if matches!(self.weight.kind, Kind::Int8(_)) {
+            quantized.reserve(n_tokens, cols);
+            for (t, x) in self.x.chunks_exact(cols).enumerate() {
+                // SAFETY: the table's instructions are there.
+                unsafe { (kernels.quantize)(x, quantized, t) };
+            }
+        }
+        product.resize(rows.len().max(product.len()), 0.0);
+        // Several tokens meet a block of rows while it is in the cache; one token streams through all of them.
+        let block_rows = match n_tokens {
+            1 => rows.len(),
+            _ => (BLOCK_BYTES / self.weight.row_bytes).max(1),
+        };
+        for first in rows.clone().step_by(block_rows) {
+            let block = first..(first + block_rows).min(rows.end);
+            for t in 0..n_tokens {
+                // SAFETY: the caller's promise.
+                let y = unsafe { self.y.part(t, block.clone()) };
+                if add {
+                    let product = &mut product[..block.len()];
+                    self.multiply(block.clone(), t, quantized, product);
+                    // SAFETY: the table's instructions are there.
+                    unsafe { (kernels.add)(y, product) };
+                } else {
+                    self.multiply(block.clone(), t, quantized, y);
+                }
+            }
         }
     }
 
@@ -163,17 +239,11 @@ impl Job<'_> {
         }
     }
 
-    /// Panel after panel of the rows.
+    /// Panel after panel of the rows, widened to f32.
     ///
     /// # Safety
     /// As [`Job::run`].
-    unsafe fn run_panels(
-        &self,
-        kernels: &Kernels,
-        rows: Range<usize>,
-        n_tokens: usize,
-        scratch: &mut Scratch,
-    ) {
+    unsafe fn run_widened(&self, kernels: &Kernels, rows: Range<usize>, n_tokens: usize, scratch: &mut Scratch) {
         let cols = self.weight.source.cols;
         scratch.panel.resize((PANEL_ROWS * cols).max(scratch.panel.len()), 0.0);
         for first_row in rows.clone().step_by(PANEL_ROWS) {
@@ -193,6 +263,56 @@ impl Job<'_> {
             };
             // SAFETY: the table's instructions are there; the caller's promise.
             unsafe { (kernels.panel)(&panel) };
+        }
+    }
+
+    /// Panel after panel of the rows, as words.
+    ///
+    /// # Safety
+    /// As [`Job::run`].
+    unsafe fn run_words(
+        &self,
+        kernels: &Kernels,
+        form: Form,
+        rows: Range<usize>,
+        n_tokens: usize,
+        scratch: &mut Scratch,
+    ) {
+        let source = &self.weight.source;
+        let add = matches!(self.activation, Activation::Add);
+        let x = self.packed.expect("activations of this method are packed");
+        for first_row in rows.clone().step_by(kernels.word_panel_rows) {
+            let panel_rows = first_row..(first_row + kernels.word_panel_rows).min(rows.end);
+            for cols in parts(source.cols, form.bytes()) {
+                let part = PanelSource {
+                    dtype: source.dtype,
+                    weights: &source.data,
+                    row_bytes: self.weight.row_bytes,
+                    transposed: matches!(self.weight.kind, Kind::Columns(_)),
+                    rows: panel_rows.clone(),
+                    cols: cols.clone(),
+                };
+                let (make, multiply) = match form {
+                    Form::Int8 => (kernels.panel_of_int8, kernels.int8_panel),
+                    Form::Int16 => (kernels.panel_of_int16, kernels.int16_panel),
+                };
+                // SAFETY: the table's instructions are there; the activations were packed in this form; the caller's
+                // promise.
+                unsafe {
+                    make(&part, &mut scratch.words);
+                    multiply(&Tiles {
+                        panel: &scratch.words,
+                        dtype: source.dtype,
+                        n_rows: panel_rows.len(),
+                        add: add || cols.start > 0,
+                        cols,
+                        x,
+                        n_tokens,
+                        first_row,
+                        y: self.y,
+                    });
+                }
+            }
         }
     }
 }

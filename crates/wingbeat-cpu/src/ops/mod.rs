@@ -4,7 +4,7 @@ mod linear;
 mod rows;
 mod time_mix;
 
-pub(crate) use linear::uses_panels;
+pub(crate) use linear::{Method, method};
 
 use crate::{Buffer, CpuBackend, Matrix, State, Workers, kernels::Kernels};
 use std::sync::MutexGuard;

@@ -1,16 +1,21 @@
-//! AVX2, FMA and F16C: 8 lanes.
+//! AVX2, FMA and F16C: 8 lanes; with AVX-VNNI also its four-way dot product.
 
-use super::{Blocks, Simd};
+use super::{Blocks, Simd, Words};
 use std::arch::x86_64::*;
 
-/// AVX2, FMA, F16C.
+/// AVX2, FMA, F16C; AVX-VNNI.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2;
+pub(crate) struct Lanes8<const VNNI: bool>;
+
+/// AVX2, FMA, F16C.
+pub(crate) type Avx2 = Lanes8<false>;
+/// The same with AVX-VNNI.
+pub(crate) type AvxVnni = Lanes8<true>;
 
 // SAFETY of every block in this file: the instructions are there and pointers are valid for the lanes touched; both
 // are the trait's contract, kept by `kernels/`.
 #[allow(clippy::undocumented_unsafe_blocks)]
-impl Simd for Avx2 {
+impl<const VNNI: bool> Simd for Lanes8<VNNI> {
     type V = __m256;
     const LANES: usize = 8;
     const TILE: usize = 2;
@@ -103,19 +108,124 @@ impl Simd for Avx2 {
             _mm256_max_ps(a, _mm256_permute_ps::<0b01_00_11_10>(a))
         }
     }
+    #[inline(always)]
+    unsafe fn max_across(a: __m256) -> f32 {
+        unsafe {
+            let x = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+            let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+            _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
+        }
+    }
+}
+
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl<const VNNI: bool> Words for Lanes8<VNNI> {
+    type W = __m256i;
+    const INT16: bool = true;
+    const OFFSET: i32 = if VNNI { 128 } else { 0 };
+    const TILE_ROWS: usize = if VNNI { 3 } else { 2 };
+
+    #[inline(always)]
+    unsafe fn zero() -> __m256i {
+        unsafe { _mm256_setzero_si256() }
+    }
+    #[inline(always)]
+    unsafe fn words(p: *const u8) -> __m256i {
+        unsafe { _mm256_loadu_si256(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn word(p: *const u8) -> __m256i {
+        unsafe { _mm256_set1_epi32(p.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn store_words(p: *mut u8, w: __m256i) {
+        unsafe { _mm256_storeu_si256(p.cast(), w) }
+    }
+    #[inline(always)]
+    unsafe fn and(a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_and_si256(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn negate(a: __m256i) -> __m256i {
+        unsafe { _mm256_sub_epi32(_mm256_setzero_si256(), a) }
+    }
+    #[inline(always)]
+    unsafe fn float(a: __m256i) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn dot_int8(sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
+        unsafe {
+            if VNNI {
+                _mm256_dpbusd_avx_epi32(sum, x, w)
+            } else {
+                // |w| unsigned, its sign moved to x; sums of pairs fit i16: 128·127·2 = 32512.
+                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+                _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_int16(sum: __m256i, w: __m256i, x: __m256i) -> __m256i {
+        unsafe {
+            if VNNI {
+                _mm256_dpwssd_avx_epi32(sum, w, x)
+            } else {
+                _mm256_add_epi32(sum, _mm256_madd_epi16(w, x))
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, v: __m256) {
+        unsafe {
+            let i = _mm256_cvtps_epi32(v);
+            let words = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256::<1>(i));
+            _mm_storeu_si128(p.cast(), words);
+        }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize) {
+        unsafe {
+            let rows: [__m256i; 8] =
+                std::array::from_fn(|i| _mm256_loadu_si256(from.add(i * from_stride).cast()));
+            // Pairs of words, then of two words, then of halves.
+            let mut pairs = rows;
+            for i in 0..4 {
+                pairs[2 * i] = _mm256_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
+                pairs[2 * i + 1] = _mm256_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
+            }
+            let mut fours = rows;
+            for i in [0, 4] {
+                fours[i] = _mm256_unpacklo_epi64(pairs[i], pairs[i + 2]);
+                fours[i + 1] = _mm256_unpackhi_epi64(pairs[i], pairs[i + 2]);
+                fours[i + 2] = _mm256_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+                fours[i + 3] = _mm256_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+            }
+            for i in 0..4 {
+                let low = _mm256_permute2x128_si256::<0x20>(fours[i], fours[i + 4]);
+                let high = _mm256_permute2x128_si256::<0x31>(fours[i], fours[i + 4]);
+                _mm256_storeu_si256(to.add(i * to_stride).cast(), low);
+                _mm256_storeu_si256(to.add((i + 4) * to_stride).cast(), high);
+            }
+        }
+    }
 }
 
 /// Byte blocks in AVX2; `DOT` multiplies.
 macro_rules! avx_blocks {
-    ($name:ty, $dot:ident) => {
+    ([$($flag:ident)?], $name:ty, $dot:ident) => {
         #[allow(clippy::undocumented_unsafe_blocks)]
-        impl Blocks for $name {
+        impl$(<const $flag: bool>)? Blocks for $name {
             type B = __m256i;
             type F = __m256;
 
             #[inline(always)]
             unsafe fn load(p: *const u8) -> __m256i {
                 unsafe { _mm256_loadu_si256(p.cast()) }
+            }
+            #[inline(always)]
+            unsafe fn store(p: *mut u8, b: __m256i) {
+                unsafe { _mm256_storeu_si256(p.cast(), b) }
             }
             #[inline(always)]
             unsafe fn load_twice(p: *const u8) -> __m256i {
@@ -152,11 +262,11 @@ macro_rules! avx_blocks {
             #[inline(always)]
             unsafe fn dot_signed(w: __m256i, x: __m256i) -> __m256 {
                 // |w| unsigned, its sign moved to x: |w|·sign(w)x = w·x, also for w = -128.
-                unsafe { $dot(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) }
+                unsafe { $dot$(::<$flag>)?(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)) }
             }
             #[inline(always)]
             unsafe fn dot_unsigned(w: __m256i, x: __m256i) -> __m256 {
-                unsafe { $dot(w, x) }
+                unsafe { $dot$(::<$flag>)?(w, x) }
             }
             #[inline(always)]
             unsafe fn is_zero(a: __m256i) -> __m256i {
@@ -213,11 +323,17 @@ macro_rules! avx_blocks {
 }
 pub(super) use avx_blocks;
 
-/// Sums of pairs fit i16: 128·127·2 = 32512.
+/// Unsigned times signed; without VNNI sums of pairs fit i16: 128·127·2 = 32512.
 #[inline(always)]
-unsafe fn maddubs(w: __m256i, x: __m256i) -> __m256 {
-    // SAFETY: AVX2 is there (trait contract).
-    unsafe { _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1))) }
+unsafe fn dot<const VNNI: bool>(w: __m256i, x: __m256i) -> __m256 {
+    // SAFETY: AVX2, and AVX-VNNI where asked for, are there (trait contract).
+    unsafe {
+        _mm256_cvtepi32_ps(if VNNI {
+            _mm256_dpbusd_avx_epi32(_mm256_setzero_si256(), w, x)
+        } else {
+            _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1))
+        })
+    }
 }
 
-avx_blocks!(Avx2, maddubs);
+avx_blocks!([VNNI], Lanes8<VNNI>, dot);

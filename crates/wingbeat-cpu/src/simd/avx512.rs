@@ -1,6 +1,6 @@
 //! AVX-512: 16 lanes; byte blocks stay 256 bits wide, with VNNI's four-way dot product.
 
-use super::{Blocks, Simd, avx2::Avx2, avx2::avx_blocks};
+use super::{Blocks, Simd, Words, avx2::Avx2, avx2::avx_blocks};
 use std::arch::x86_64::*;
 
 /// AVX-512 F, BW, DQ, VL, VNNI.
@@ -92,6 +92,91 @@ impl Simd for Avx512 {
             _mm512_max_ps(a, _mm512_permute_ps::<0b01_00_11_10>(a))
         }
     }
+    #[inline(always)]
+    unsafe fn max_across(a: __m512) -> f32 {
+        unsafe { _mm512_reduce_max_ps(a) }
+    }
+}
+
+#[allow(clippy::undocumented_unsafe_blocks)]
+impl Words for Avx512 {
+    type W = __m512i;
+    const INT16: bool = true;
+    const OFFSET: i32 = 128;
+    const TILE_ROWS: usize = 8;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m512i {
+        unsafe { _mm512_setzero_si512() }
+    }
+    #[inline(always)]
+    unsafe fn words(p: *const u8) -> __m512i {
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+    #[inline(always)]
+    unsafe fn word(p: *const u8) -> __m512i {
+        unsafe { _mm512_set1_epi32(p.cast::<i32>().read_unaligned()) }
+    }
+    #[inline(always)]
+    unsafe fn store_words(p: *mut u8, w: __m512i) {
+        unsafe { _mm512_storeu_si512(p.cast(), w) }
+    }
+    #[inline(always)]
+    unsafe fn and(a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_and_si512(a, b) }
+    }
+    #[inline(always)]
+    unsafe fn negate(a: __m512i) -> __m512i {
+        unsafe { _mm512_sub_epi32(_mm512_setzero_si512(), a) }
+    }
+    #[inline(always)]
+    unsafe fn float(a: __m512i) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(a) }
+    }
+    #[inline(always)]
+    unsafe fn dot_int8(sum: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        unsafe { _mm512_dpbusd_epi32(sum, x, w) }
+    }
+    #[inline(always)]
+    unsafe fn dot_int16(sum: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        unsafe { _mm512_dpwssd_epi32(sum, w, x) }
+    }
+    #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, v: __m512) {
+        unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v))) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize) {
+        unsafe {
+            let rows: [__m512i; 16] =
+                std::array::from_fn(|i| _mm512_loadu_si512(from.add(i * from_stride).cast()));
+            // Within 128 bits: pairs of words, then of two words.
+            let mut pairs = rows;
+            for i in 0..8 {
+                pairs[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
+                pairs[2 * i + 1] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
+            }
+            let mut fours = rows;
+            for i in [0, 4, 8, 12] {
+                fours[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
+                fours[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
+                fours[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+                fours[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+            }
+            // `fours[4g + c]` has columns c, c+4, c+8, c+12 of rows 4g to 4g+3, 128 bits each.
+            for c in 0..4 {
+                let low = _mm512_shuffle_i32x4::<0x88>(fours[c], fours[4 + c]);
+                let high = _mm512_shuffle_i32x4::<0x88>(fours[8 + c], fours[12 + c]);
+                let odd_low = _mm512_shuffle_i32x4::<0xdd>(fours[c], fours[4 + c]);
+                let odd_high = _mm512_shuffle_i32x4::<0xdd>(fours[8 + c], fours[12 + c]);
+                let store = |column: usize, words| _mm512_storeu_si512(to.add(column * to_stride).cast(), words);
+                store(c, _mm512_shuffle_i32x4::<0x88>(low, high));
+                store(c + 8, _mm512_shuffle_i32x4::<0xdd>(low, high));
+                store(c + 4, _mm512_shuffle_i32x4::<0x88>(odd_low, odd_high));
+                store(c + 12, _mm512_shuffle_i32x4::<0xdd>(odd_low, odd_high));
+            }
+        }
+    }
 }
 
 #[inline(always)]
@@ -100,4 +185,4 @@ unsafe fn dpbusd(w: __m256i, x: __m256i) -> __m256 {
     unsafe { _mm256_cvtepi32_ps(_mm256_dpbusd_epi32(_mm256_setzero_si256(), w, x)) }
 }
 
-avx_blocks!(Avx512, dpbusd);
+avx_blocks!([], Avx512, dpbusd);

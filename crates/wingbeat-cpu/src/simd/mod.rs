@@ -55,6 +55,43 @@ pub(crate) trait Simd: Copy {
     unsafe fn sum(a: Self::V) -> f32;
     /// The largest of each four lanes, in all four.
     unsafe fn max_of_four(a: Self::V) -> Self::V;
+    /// The largest of all lanes; NaNs as in [`max`](Simd::max).
+    unsafe fn max_across(a: Self::V) -> f32;
+}
+
+/// Words of 32 bits, one a lane: four int8 or two int16 values of neighbouring columns.
+#[allow(clippy::missing_safety_doc)]
+pub(crate) trait Words: Simd {
+    /// A vector of words, or of 32-bit integers.
+    type W: Copy;
+    /// Whether products of int16 words are faster than those of f32.
+    const INT16: bool;
+    /// What activations have more than their value in [`dot_int8`](Words::dot_int8): 128 where it takes them as
+    /// unsigned bytes, or 0.
+    const OFFSET: i32;
+    /// Rows of activations in a tile of words, at most 6: what the registers hold beside two vectors of weights.
+    const TILE_ROWS: usize;
+
+    unsafe fn zero() -> Self::W;
+    /// A word for each lane.
+    unsafe fn words(p: *const u8) -> Self::W;
+    /// One word for all lanes.
+    unsafe fn word(p: *const u8) -> Self::W;
+    unsafe fn store_words(p: *mut u8, w: Self::W);
+    unsafe fn and(a: Self::W, b: Self::W) -> Self::W;
+    /// `-a`, as integers.
+    unsafe fn negate(a: Self::W) -> Self::W;
+    /// Integers as f32.
+    unsafe fn float(a: Self::W) -> Self::V;
+    /// `sum + Σ w·x` over the four bytes of each word: weights signed, activations signed (not -128) or, where
+    /// [`OFFSET`](Words::OFFSET) is not 0, unsigned.
+    unsafe fn dot_int8(sum: Self::W, w: Self::W, x: Self::W) -> Self::W;
+    /// `sum + Σ w·x` over the two int16 values of each word.
+    unsafe fn dot_int16(sum: Self::W, w: Self::W, x: Self::W) -> Self::W;
+    /// Rounds to nearest (ties to even) and stores two bytes a lane; the values are within ±32767.
+    unsafe fn store_i16(p: *mut i16, v: Self::V);
+    /// A square of as many rows of words as lanes, each `from_stride` words from the last, becomes columns.
+    unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize);
 }
 
 /// 32 bytes at a time: integer dot products of quantized blocks.
@@ -66,6 +103,7 @@ pub(crate) trait Blocks: Copy {
     type F: Copy;
 
     unsafe fn load(p: *const u8) -> Self::B;
+    unsafe fn store(p: *mut u8, b: Self::B);
     /// 16 bytes, twice.
     unsafe fn load_twice(p: *const u8) -> Self::B;
     unsafe fn splat(b: u8) -> Self::B;

@@ -1,6 +1,6 @@
 //! The portable twin: eight lanes in an array, which compilers vectorise with whatever the target always has.
 
-use super::{Blocks, Simd};
+use super::{Blocks, Simd, Words};
 use half::{bf16, f16};
 
 /// Portable lanes.
@@ -114,6 +114,81 @@ impl Simd for Scalar {
             max(max(a[four], a[four + 1]), max(a[four + 2], a[four + 3]))
         })
     }
+    #[inline(always)]
+    unsafe fn max_across(a: [f32; N]) -> f32 {
+        a.into_iter().fold(f32::NEG_INFINITY, |m, a| if m > a { m } else { a })
+    }
+}
+
+impl Words for Scalar {
+    type W = [u32; N];
+    const INT16: bool = true;
+    const OFFSET: i32 = 128;
+    const TILE_ROWS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn zero() -> [u32; N] {
+        [0; N]
+    }
+    #[inline(always)]
+    unsafe fn words(p: *const u8) -> [u32; N] {
+        // SAFETY: valid for all lanes (trait contract).
+        unsafe { p.cast::<[u32; N]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn word(p: *const u8) -> [u32; N] {
+        // SAFETY: valid for one word (trait contract).
+        [unsafe { p.cast::<u32>().read_unaligned() }; N]
+    }
+    #[inline(always)]
+    unsafe fn store_words(p: *mut u8, w: [u32; N]) {
+        // SAFETY: valid for all lanes (trait contract).
+        unsafe { p.cast::<[u32; N]>().write_unaligned(w) }
+    }
+    #[inline(always)]
+    unsafe fn and(a: [u32; N], b: [u32; N]) -> [u32; N] {
+        std::array::from_fn(|i| a[i] & b[i])
+    }
+    #[inline(always)]
+    unsafe fn negate(a: [u32; N]) -> [u32; N] {
+        a.map(u32::wrapping_neg)
+    }
+    #[inline(always)]
+    unsafe fn float(a: [u32; N]) -> [f32; N] {
+        a.map(|a| a as i32 as f32)
+    }
+    #[inline(always)]
+    unsafe fn dot_int8(sum: [u32; N], w: [u32; N], x: [u32; N]) -> [u32; N] {
+        std::array::from_fn(|i| {
+            let products = w[i].to_le_bytes().into_iter().zip(x[i].to_le_bytes());
+            let dot: i32 = products.map(|(w, x)| i32::from(w as i8) * i32::from(x)).sum();
+            sum[i].wrapping_add(dot as u32)
+        })
+    }
+    #[inline(always)]
+    unsafe fn dot_int16(sum: [u32; N], w: [u32; N], x: [u32; N]) -> [u32; N] {
+        let halves = |word: u32| [word as i16, (word >> 16) as i16].map(i32::from);
+        std::array::from_fn(|i| {
+            let ([w0, w1], [x0, x1]) = (halves(w[i]), halves(x[i]));
+            sum[i].wrapping_add((w0 * x0) as u32).wrapping_add((w1 * x1) as u32)
+        })
+    }
+    #[inline(always)]
+    unsafe fn store_i16(p: *mut i16, v: [f32; N]) {
+        // SAFETY: valid for all lanes (trait contract).
+        unsafe { p.cast::<[i16; N]>().write_unaligned(v.map(|x| x.round_ties_even() as i16)) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize) {
+        for row in 0..N {
+            for column in 0..N {
+                // SAFETY: valid for a square of lanes (trait contract).
+                unsafe {
+                    to.add(column * to_stride + row).write_unaligned(from.add(row * from_stride + column).read());
+                }
+            }
+        }
+    }
 }
 
 #[inline(always)]
@@ -134,6 +209,11 @@ impl Blocks for Scalar {
     unsafe fn load(p: *const u8) -> [u8; 32] {
         // SAFETY: valid for 32 bytes (trait contract).
         unsafe { p.cast::<[u8; 32]>().read() }
+    }
+    #[inline(always)]
+    unsafe fn store(p: *mut u8, b: [u8; 32]) {
+        // SAFETY: valid for 32 bytes (trait contract).
+        unsafe { p.cast::<[u8; 32]>().write_unaligned(b) }
     }
     #[inline(always)]
     unsafe fn load_twice(p: *const u8) -> [u8; 32] {

@@ -126,23 +126,25 @@ pub(crate) fn differences(model: &Model, cases: &[Case], name: &str) -> Differen
     difference
 }
 
-/// Token by token, the way generation runs: root mean square of all logit differences relative to their standard
-/// deviation.
-pub(crate) fn rms_token_by_token(model: &Model, cases: &[Case]) -> f64 {
+/// `chunk` tokens a call (1: the way generation runs): root mean square of all logit differences relative to their
+/// standard deviation.
+pub(crate) fn rms(model: &Model, cases: &[Case], chunk: usize) -> f64 {
     let (mut squares, mut n) = (0.0, 0);
     for case in cases {
         let mut state = model.new_state().expect("a state");
         let width = case.logits.len() / case.tokens.len();
-        for (token, expected) in case.tokens.iter().zip(case.logits.chunks(width)) {
-            let sequence = Sequence { state: &mut state, tokens: &[*token], want: Want::LAST_LOGITS };
+        for (tokens, expected) in case.tokens.chunks(chunk).zip(case.logits.chunks(chunk.saturating_mul(width))) {
+            let sequence = Sequence { state: &mut state, tokens, want: Want::ALL_LOGITS };
             let actual = model.forward(&mut [sequence]).expect("a forward call").remove(0).logits;
-            let scale = standard_deviation(expected);
-            squares += actual
-                .iter()
-                .zip(expected)
-                .map(|(a, e)| ((f64::from(*a) - f64::from(*e)) / scale).powi(2))
-                .sum::<f64>();
-            n += width;
+            for (actual, expected) in actual.chunks(width).zip(expected.chunks(width)) {
+                let scale = standard_deviation(expected);
+                squares += actual
+                    .iter()
+                    .zip(expected)
+                    .map(|(a, e)| ((f64::from(*a) - f64::from(*e)) / scale).powi(2))
+                    .sum::<f64>();
+                n += width;
+            }
         }
     }
     (squares / n as f64).sqrt()

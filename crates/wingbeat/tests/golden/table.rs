@@ -22,10 +22,10 @@ impl Table {
             .expect("writing to a string");
     }
 
-    pub(crate) fn add_int8(&mut self, model: &str, rms: f64, limit: f64) {
+    pub(crate) fn add_int8(&mut self, model: &str, calls: &str, rms: f64, limit: f64) {
         writeln!(
             self.rows,
-            "| {model} | cpu, token by token, int8 activations | RMS {rms:.1e} | | | RMS {limit:.0e} |"
+            "| {model} | cpu, {calls}, int8 activations | RMS {rms:.1e} | | | RMS {limit:.0e} |"
         )
         .expect("writing to a string");
     }

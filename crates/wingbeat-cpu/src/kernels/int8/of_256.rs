@@ -8,7 +8,7 @@ use crate::simd::Blocks;
 /// # Safety
 /// `p` must be valid for 12 bytes.
 #[inline(always)]
-unsafe fn k_scales(p: *const u8) -> ([u8; 8], [u8; 8]) {
+pub(in crate::kernels) unsafe fn k_scales(p: *const u8) -> ([u8; 8], [u8; 8]) {
     // SAFETY: the caller's promise.
     let [a, b, c] = unsafe { p.cast::<[u32; 3]>().read_unaligned() }.map(u32::from_le);
     // Four scales, four minimums and, in nibbles, the low bits of four more of each, whose high bits are the top two
@@ -214,7 +214,7 @@ pub(in crate::kernels) unsafe fn matvec_q3_k<S: Blocks>(args: &mut MatVec<'_>) {
 /// # Safety
 /// `p` must be valid for 12 bytes.
 #[inline(always)]
-unsafe fn q3_k_scales(p: *const u8) -> [i8; 16] {
+pub(in crate::kernels) unsafe fn q3_k_scales(p: *const u8) -> [i8; 16] {
     // SAFETY: the caller's promise.
     let [a, b, c] = unsafe { p.cast::<[u32; 3]>().read_unaligned() }.map(u32::from_le);
     let join = |low: u32, high: u32| ((low & 0x0f0f_0f0f) | ((high & 0x0303_0303) << 4)).to_le_bytes();

@@ -118,7 +118,7 @@ pub(in crate::kernels) unsafe fn matvec_q5_1<S: Blocks>(args: &mut MatVec<'_>) {
 /// # Safety
 /// `p` must be valid for 16 bytes, and the instructions of `S` there.
 #[inline(always)]
-unsafe fn nibbles<S: Blocks>(p: *const u8) -> S::B {
+pub(in crate::kernels) unsafe fn nibbles<S: Blocks>(p: *const u8) -> S::B {
     // SAFETY: the caller's promise.
     unsafe {
         let packed = S::load_twice(p);
@@ -131,7 +131,7 @@ unsafe fn nibbles<S: Blocks>(p: *const u8) -> S::B {
 /// # Safety
 /// `p` must be valid for 4 bytes, and the instructions of `S` there.
 #[inline(always)]
-unsafe fn bit_is_clear<S: Blocks>(p: *const u8) -> S::B {
+pub(in crate::kernels) unsafe fn bit_is_clear<S: Blocks>(p: *const u8) -> S::B {
     const BITS: [u8; 32] = {
         let mut bits = [0; 32];
         let mut i = 0;
