@@ -22,7 +22,7 @@ pub(crate) use float::Columns;
 use float::{Bf16, F16, F32};
 pub(crate) use int8::{QuantRows, SCALE_VALUES};
 pub(crate) use panel::{PANEL_ROWS, Panel};
-pub(crate) use tiles::{PackedRows, PackedView, PanelSource, TILE_BLOCK, Tiles, n_tiles, parts, tile_rows};
+pub(crate) use tiles::{PackedRows, PackedView, PanelSource, TILE_BLOCK, Tiles, n_tiles, panels, tile_rows};
 pub(crate) type TilePanel = tiles::Panel;
 pub(crate) use time_mix::{HeadPart, KeysRows, ReadoutRows, WkvRows};
 

@@ -8,7 +8,7 @@ use crate::{
     CpuBackend, Scratch,
     buffer::SharedRows,
     kernels::{
-        Columns, Epilogue, Kernels, MatVec, PANEL_ROWS, PackedView, Panel, PanelSource, QuantRows, Tiles, n_tiles, parts,
+        Columns, Epilogue, Kernels, MatVec, PANEL_ROWS, PackedView, Panel, PanelSource, QuantRows, Tiles, n_tiles, panels,
         tile_rows,
     },
     matrix::{Form, Kind, Matrix},
@@ -283,14 +283,21 @@ impl Job<'_> {
         let x = self.packed.expect("activations of this method are packed");
         for first_row in rows.clone().step_by(kernels.word_panel_rows) {
             let panel_rows = first_row..(first_row + kernels.word_panel_rows).min(rows.end);
-            for cols in parts(source.cols, form.bytes()) {
-                let part = PanelSource {
+            let mut panels = panels(source.cols, form.bytes()).peekable();
+            while let Some(cols) = panels.next() {
+                let bytes = |cols: usize| cols / source.dtype.block_len() * source.dtype.block_bytes();
+                let to_next = match panels.peek() {
+                    Some(next) => bytes(next.start - cols.start),
+                    None => kernels.word_panel_rows * self.weight.row_bytes - bytes(cols.start),
+                };
+                let panel = PanelSource {
                     dtype: source.dtype,
                     weights: &source.data,
                     row_bytes: self.weight.row_bytes,
                     transposed: matches!(self.weight.kind, Kind::Columns(_)),
                     rows: panel_rows.clone(),
                     cols: cols.clone(),
+                    to_next,
                 };
                 let (make, multiply) = match form {
                     Form::Int8 => (kernels.panel_of_int8, kernels.int8_panel),
@@ -299,7 +306,7 @@ impl Job<'_> {
                 // SAFETY: the table's instructions are there; the activations were packed in this form; the caller's
                 // promise.
                 unsafe {
-                    make(&part, &mut scratch.words);
+                    make(&panel, &mut scratch.words);
                     multiply(&Tiles {
                         panel: &scratch.words,
                         dtype: source.dtype,

@@ -126,6 +126,11 @@ impl<const VNNI: bool> Words for Lanes8<VNNI> {
     const TILE_ROWS: usize = if VNNI { 3 } else { 2 };
 
     #[inline(always)]
+    fn prefetch(p: *const u8) {
+        // SAFETY: a prefetch does nothing at a bad address; every x86-64 processor has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn zero() -> __m256i {
         unsafe { _mm256_setzero_si256() }
     }
@@ -176,18 +181,21 @@ impl<const VNNI: bool> Words for Lanes8<VNNI> {
         }
     }
     #[inline(always)]
-    unsafe fn store_i16(p: *mut i16, v: __m256) {
+    unsafe fn store_i16(p: *mut i16, a: __m256, b: __m256) {
         unsafe {
-            let i = _mm256_cvtps_epi32(v);
-            let words = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256::<1>(i));
-            _mm_storeu_si128(p.cast(), words);
+            // Packing goes 128 bits at a time.
+            let packed = _mm256_packs_epi32(_mm256_cvtps_epi32(a), _mm256_cvtps_epi32(b));
+            _mm256_storeu_si256(p.cast(), _mm256_permute4x64_epi64::<0b11_01_10_00>(packed));
         }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize) {
         unsafe {
-            let rows: [__m256i; 8] =
-                std::array::from_fn(|i| _mm256_loadu_si256(from.add(i * from_stride).cast()));
+            // Loops, not closures, which would not inherit the instructions if they were not inlined.
+            let mut rows = [_mm256_setzero_si256(); 8];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = _mm256_loadu_si256(from.add(i * from_stride).cast());
+            }
             // Pairs of words, then of two words, then of halves.
             let mut pairs = rows;
             for i in 0..4 {
@@ -305,6 +313,14 @@ macro_rules! avx_blocks {
             #[inline(always)]
             unsafe fn f_load(p: *const f32) -> __m256 {
                 unsafe { _mm256_loadu_ps(p) }
+            }
+            #[inline(always)]
+            unsafe fn f_from_i8(p: *const u8) -> __m256 {
+                unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(p.cast()))) }
+            }
+            #[inline(always)]
+            unsafe fn f_store(p: *mut f32, a: __m256) {
+                unsafe { _mm256_storeu_ps(p, a) }
             }
             #[inline(always)]
             unsafe fn f_mul(a: __m256, b: __m256) -> __m256 {

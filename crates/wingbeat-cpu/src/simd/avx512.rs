@@ -106,6 +106,11 @@ impl Words for Avx512 {
     const TILE_ROWS: usize = 8;
 
     #[inline(always)]
+    fn prefetch(p: *const u8) {
+        // SAFETY: a prefetch does nothing at a bad address; every x86-64 processor has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn zero() -> __m512i {
         unsafe { _mm512_setzero_si512() }
     }
@@ -142,14 +147,22 @@ impl Words for Avx512 {
         unsafe { _mm512_dpwssd_epi32(sum, w, x) }
     }
     #[inline(always)]
-    unsafe fn store_i16(p: *mut i16, v: __m512) {
-        unsafe { _mm256_storeu_si256(p.cast(), _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(v))) }
+    unsafe fn store_i16(p: *mut i16, a: __m512, b: __m512) {
+        unsafe {
+            // Packing goes 128 bits at a time.
+            let packed = _mm512_packs_epi32(_mm512_cvtps_epi32(a), _mm512_cvtps_epi32(b));
+            let in_order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+            _mm512_storeu_si512(p.cast(), _mm512_permutexvar_epi64(in_order, packed));
+        }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize) {
         unsafe {
-            let rows: [__m512i; 16] =
-                std::array::from_fn(|i| _mm512_loadu_si512(from.add(i * from_stride).cast()));
+            // Loops, not closures, which would not inherit the instructions if they were not inlined.
+            let mut rows = [_mm512_setzero_si512(); 16];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = _mm512_loadu_si512(from.add(i * from_stride).cast());
+            }
             // Within 128 bits: pairs of words, then of two words.
             let mut pairs = rows;
             for i in 0..8 {
@@ -169,11 +182,15 @@ impl Words for Avx512 {
                 let high = _mm512_shuffle_i32x4::<0x88>(fours[8 + c], fours[12 + c]);
                 let odd_low = _mm512_shuffle_i32x4::<0xdd>(fours[c], fours[4 + c]);
                 let odd_high = _mm512_shuffle_i32x4::<0xdd>(fours[8 + c], fours[12 + c]);
-                let store = |column: usize, words| _mm512_storeu_si512(to.add(column * to_stride).cast(), words);
-                store(c, _mm512_shuffle_i32x4::<0x88>(low, high));
-                store(c + 8, _mm512_shuffle_i32x4::<0xdd>(low, high));
-                store(c + 4, _mm512_shuffle_i32x4::<0x88>(odd_low, odd_high));
-                store(c + 12, _mm512_shuffle_i32x4::<0xdd>(odd_low, odd_high));
+                let columns = [
+                    _mm512_shuffle_i32x4::<0x88>(low, high),
+                    _mm512_shuffle_i32x4::<0x88>(odd_low, odd_high),
+                    _mm512_shuffle_i32x4::<0xdd>(low, high),
+                    _mm512_shuffle_i32x4::<0xdd>(odd_low, odd_high),
+                ];
+                for (i, words) in columns.into_iter().enumerate() {
+                    _mm512_storeu_si512(to.add((c + 4 * i) * to_stride).cast(), words);
+                }
             }
         }
     }

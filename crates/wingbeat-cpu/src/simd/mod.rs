@@ -72,6 +72,8 @@ pub(crate) trait Words: Simd {
     /// Rows of activations in a tile of words, at most 6: what the registers hold beside two vectors of weights.
     const TILE_ROWS: usize;
 
+    /// Asks for a cache line ahead of its use; any address will do.
+    fn prefetch(p: *const u8);
     unsafe fn zero() -> Self::W;
     /// A word for each lane.
     unsafe fn words(p: *const u8) -> Self::W;
@@ -88,8 +90,8 @@ pub(crate) trait Words: Simd {
     unsafe fn dot_int8(sum: Self::W, w: Self::W, x: Self::W) -> Self::W;
     /// `sum + Σ w·x` over the two int16 values of each word.
     unsafe fn dot_int16(sum: Self::W, w: Self::W, x: Self::W) -> Self::W;
-    /// Rounds to nearest (ties to even) and stores two bytes a lane; the values are within ±32767.
-    unsafe fn store_i16(p: *mut i16, v: Self::V);
+    /// Rounds to nearest (ties to even) and stores two bytes a lane, `a`'s before `b`'s; the values are within ±32767.
+    unsafe fn store_i16(p: *mut i16, a: Self::V, b: Self::V);
     /// A square of as many rows of words as lanes, each `from_stride` words from the last, becomes columns.
     unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize);
 }
@@ -130,6 +132,9 @@ pub(crate) trait Blocks: Copy {
     /// `low` in lanes 0 to 3, `high` in 4 to 7.
     unsafe fn f_halves(low: f32, high: f32) -> Self::F;
     unsafe fn f_load(p: *const f32) -> Self::F;
+    /// 8 signed bytes.
+    unsafe fn f_from_i8(p: *const u8) -> Self::F;
+    unsafe fn f_store(p: *mut f32, a: Self::F);
     unsafe fn f_mul(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn f_fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     unsafe fn f_sum(a: Self::F) -> f32;

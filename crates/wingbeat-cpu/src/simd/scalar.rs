@@ -127,6 +127,8 @@ impl Words for Scalar {
     const TILE_ROWS: usize = 2;
 
     #[inline(always)]
+    fn prefetch(_: *const u8) {}
+    #[inline(always)]
     unsafe fn zero() -> [u32; N] {
         [0; N]
     }
@@ -174,9 +176,9 @@ impl Words for Scalar {
         })
     }
     #[inline(always)]
-    unsafe fn store_i16(p: *mut i16, v: [f32; N]) {
-        // SAFETY: valid for all lanes (trait contract).
-        unsafe { p.cast::<[i16; N]>().write_unaligned(v.map(|x| x.round_ties_even() as i16)) }
+    unsafe fn store_i16(p: *mut i16, a: [f32; N], b: [f32; N]) {
+        // SAFETY: valid for twice the lanes (trait contract).
+        unsafe { p.cast::<[[i16; N]; 2]>().write_unaligned([a, b].map(|v| v.map(|x| x.round_ties_even() as i16))) }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize) {
@@ -284,6 +286,16 @@ impl Blocks for Scalar {
     unsafe fn f_load(p: *const f32) -> [f32; 8] {
         // SAFETY: valid for 8 lanes (trait contract).
         unsafe { p.cast::<[f32; 8]>().read_unaligned() }
+    }
+    #[inline(always)]
+    unsafe fn f_from_i8(p: *const u8) -> [f32; 8] {
+        // SAFETY: valid for 8 bytes (trait contract).
+        unsafe { p.cast::<[i8; 8]>().read_unaligned() }.map(f32::from)
+    }
+    #[inline(always)]
+    unsafe fn f_store(p: *mut f32, a: [f32; 8]) {
+        // SAFETY: valid for 8 values (trait contract).
+        unsafe { p.cast::<[f32; 8]>().write_unaligned(a) }
     }
     #[inline(always)]
     unsafe fn f_mul(a: [f32; 8], b: [f32; 8]) -> [f32; 8] {

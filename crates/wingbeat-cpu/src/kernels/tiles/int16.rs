@@ -13,8 +13,8 @@ const _: () = assert!(TILE_BLOCK as i64 * 8191 * 8191 <= i32::MAX as i64);
 /// The whole panel.
 ///
 /// # Safety
-/// The instructions of `S` are there, the panel was made by [`panel_of_int16`](super::panel_of_int16) for this part
-/// and the activations packed by [`pack_int16`](super::pack_int16), and no other thread touches the panel's columns
+/// The instructions of `S` are there, the panel was made by [`panel_of_int16`](super::panel_of_int16) for these
+/// columns and the activations packed by [`pack_int16`](super::pack_int16), and no other thread touches the panel's columns
 /// of `y`.
 #[inline(always)]
 pub(in crate::kernels) unsafe fn int16_panel<S: Words>(args: &Tiles<'_>) {
@@ -24,17 +24,18 @@ pub(in crate::kernels) unsafe fn int16_panel<S: Words>(args: &Tiles<'_>) {
     assert!(args.panel.scales.as_slice().len() >= VECTORS * S::LANES);
     for i in 0..n_tiles(args.n_tokens, S::TILE_ROWS) {
         let rows = tile_rows(i, args.n_tokens, S::TILE_ROWS);
+        let t = rows.start;
         // SAFETY: the caller's promise; lengths checked above.
         unsafe {
             match rows.len() {
-                1 => tile::<S, 1>(args, rows.start),
-                2 => tile::<S, 2>(args, rows.start),
-                3 => tile::<S, 3>(args, rows.start),
-                4 => tile::<S, 4>(args, rows.start),
-                5 => tile::<S, 5>(args, rows.start),
-                6 => tile::<S, 6>(args, rows.start),
-                7 => tile::<S, 7>(args, rows.start),
-                _ => tile::<S, 8>(args, rows.start),
+                1 => tile::<S, 1>(args, t),
+                2 => tile::<S, 2>(args, t),
+                3 => tile::<S, 3>(args, t),
+                4 => tile::<S, 4>(args, t),
+                5 => tile::<S, 5>(args, t),
+                6 => tile::<S, 6>(args, t),
+                7 => tile::<S, 7>(args, t),
+                _ => tile::<S, 8>(args, t),
             }
         }
     }
@@ -73,9 +74,11 @@ unsafe fn tile<S: Words, const M: usize>(args: &Tiles<'_>, t: usize) {
             left -= n;
         }
         let scales = args.panel.scales.as_slice().as_ptr();
-        let scales: [S::V; VECTORS] = std::array::from_fn(|v| S::load(scales.add(v * S::LANES)));
-        for (m, sums) in sums.into_iter().enumerate() {
-            store::<S>(args, t + m, std::array::from_fn(|v| S::mul(sums[v], scales[v])));
+        for (m, mut sums) in sums.into_iter().enumerate() {
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = S::mul(*sum, S::load(scales.add(v * S::LANES)));
+            }
+            store::<S>(args, t + m, sums);
         }
     }
 }
@@ -95,7 +98,10 @@ unsafe fn pairs<S: Words, const M: usize>(
         // SAFETY: the caller's promise.
         unsafe {
             let w = w.add(4 * pair * VECTORS * S::LANES);
-            let weights: [S::W; VECTORS] = std::array::from_fn(|v| S::words(w.add(4 * v * S::LANES)));
+            let mut weights = [S::zero(); VECTORS];
+            for (v, weights) in weights.iter_mut().enumerate() {
+                *weights = S::words(w.add(4 * v * S::LANES));
+            }
             for (m, dots) in dots.iter_mut().enumerate() {
                 let x = S::word(x.add(4 * (M * pair + m)));
                 for (dot, weights) in dots.iter_mut().zip(weights) {

@@ -10,8 +10,8 @@ use crate::simd::Words;
 /// The whole panel.
 ///
 /// # Safety
-/// The instructions of `S` are there, the panel was made by [`panel_of_int8`](super::panel_of_int8) for this part and
-/// the activations packed by [`pack_int8`](super::pack_int8), and no other thread touches the panel's columns of `y`.
+/// The instructions of `S` are there, the panel was made by [`panel_of_int8`](super::panel_of_int8) for these columns
+/// and the activations packed by [`pack_int8`](super::pack_int8), and no other thread touches the panel's columns of `y`.
 #[inline(always)]
 pub(in crate::kernels) unsafe fn int8_panel<S: Words>(args: &Tiles<'_>) {
     assert!(args.cols.end <= args.x.cols && args.n_tokens == args.x.rows);
@@ -37,17 +37,18 @@ unsafe fn groups<S: Words, const GROUP: usize, const MINS: bool>(args: &Tiles<'_
     assert!(!MINS || args.panel.mins.as_slice().len() >= n_values);
     for i in 0..n_tiles(args.n_tokens, S::TILE_ROWS) {
         let rows = tile_rows(i, args.n_tokens, S::TILE_ROWS);
+        let t = rows.start;
         // SAFETY: the caller's promise; lengths checked above.
         unsafe {
             match rows.len() {
-                1 => tile::<S, 1, GROUP, MINS>(args, rows.start),
-                2 => tile::<S, 2, GROUP, MINS>(args, rows.start),
-                3 => tile::<S, 3, GROUP, MINS>(args, rows.start),
-                4 => tile::<S, 4, GROUP, MINS>(args, rows.start),
-                5 => tile::<S, 5, GROUP, MINS>(args, rows.start),
-                6 => tile::<S, 6, GROUP, MINS>(args, rows.start),
-                7 => tile::<S, 7, GROUP, MINS>(args, rows.start),
-                _ => tile::<S, 8, GROUP, MINS>(args, rows.start),
+                1 => tile::<S, 1, GROUP, MINS>(args, t),
+                2 => tile::<S, 2, GROUP, MINS>(args, t),
+                3 => tile::<S, 3, GROUP, MINS>(args, t),
+                4 => tile::<S, 4, GROUP, MINS>(args, t),
+                5 => tile::<S, 5, GROUP, MINS>(args, t),
+                6 => tile::<S, 6, GROUP, MINS>(args, t),
+                7 => tile::<S, 7, GROUP, MINS>(args, t),
+                _ => tile::<S, 8, GROUP, MINS>(args, t),
             }
         }
     }
@@ -56,7 +57,10 @@ unsafe fn groups<S: Words, const GROUP: usize, const MINS: bool>(args: &Tiles<'_
 /// # Safety
 /// As [`int8_panel`]; rows `t..t + M` are there.
 #[inline(always)]
-unsafe fn tile<S: Words, const M: usize, const GROUP: usize, const MINS: bool>(args: &Tiles<'_>, t: usize) {
+unsafe fn tile<S: Words, const M: usize, const GROUP: usize, const MINS: bool>(
+    args: &Tiles<'_>,
+    t: usize,
+) {
     let (blocks, lanes) = (args.x.cols / TILE_BLOCK, VECTORS * S::LANES);
     let first_block = args.cols.start / TILE_BLOCK;
     let halves = TILE_BLOCK / GROUP;
@@ -68,22 +72,30 @@ unsafe fn tile<S: Words, const M: usize, const GROUP: usize, const MINS: bool>(a
             TILE_BLOCK => args.x.sums.add(t * blocks + M * first_block),
             _ => args.x.half_sums.add(2 * (t * blocks + M * first_block)),
         };
-        let masks: [S::W; M] = std::array::from_fn(|m| S::word(args.x.masks.add(t + m).cast_const().cast()));
+        let mut masks = [S::zero(); M];
+        for (m, mask) in masks.iter_mut().enumerate() {
+            *mask = S::word(args.x.masks.add(t + m).cast_const().cast());
+        }
         let mut w = args.panel.words.as_slice().as_ptr().cast::<u8>();
-        let scales = args.panel.scales.as_slice().as_ptr();
-        let mins = args.panel.mins.as_slice().as_ptr();
+        let (scales, mins) = (args.panel.scales.as_slice().as_ptr(), args.panel.mins.as_slice().as_ptr());
         let corrections = args.panel.corrections.as_slice().as_ptr();
         let mut sums = [[S::splat(0.0); VECTORS]; M];
         for group in 0..args.cols.len() / GROUP {
             let at = |v: usize| group * lanes + v * S::LANES;
-            let mut dots: [[S::W; VECTORS]; M] = std::array::from_fn(|m| {
-                std::array::from_fn(|v| match S::OFFSET {
-                    0 => S::zero(),
-                    _ => S::and(S::words(corrections.add(at(v)).cast()), masks[m]),
-                })
-            });
+            let mut dots = [[S::zero(); VECTORS]; M];
+            if S::OFFSET != 0 {
+                for v in 0..VECTORS {
+                    let correction = S::words(corrections.add(at(v)).cast());
+                    for m in 0..M {
+                        dots[m][v] = S::and(correction, masks[m]);
+                    }
+                }
+            }
             for word in 0..GROUP / 4 {
-                let weights: [S::W; VECTORS] = std::array::from_fn(|v| S::words(w.add(4 * v * S::LANES)));
+                let mut weights = [S::zero(); VECTORS];
+                for (v, weights) in weights.iter_mut().enumerate() {
+                    *weights = S::words(w.add(4 * v * S::LANES));
+                }
                 w = w.add(4 * lanes);
                 for (m, dots) in dots.iter_mut().enumerate() {
                     let x = S::word(x.add(4 * (M * word + m)));

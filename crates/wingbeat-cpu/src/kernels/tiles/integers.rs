@@ -119,9 +119,10 @@ integers!(
                 S::store(values.add(128 * half + 32 * quarter), S::sub(q, bias));
             }
         }
-        let d = S::half(block.add(208));
-        for (g, scale) in scales.iter_mut().enumerate() {
-            *scale = d * f32::from(*block.add(192 + g) as i8);
+        let d = S::f_splat(S::half(block.add(208)));
+        for eight in [0, 8] {
+            let integers = S::f_from_i8(block.add(192 + eight));
+            S::f_store(scales.as_mut_ptr().add(eight), S::f_mul(d, integers));
         }
     }
 );
@@ -134,10 +135,15 @@ integers!(
                 S::store(values.add(128 * half + 32 * plane), S::and(q, S::splat(3)));
             }
         }
-        let (d, d_min) = (S::half(block.add(80)), S::half(block.add(82)));
-        for g in 0..16 {
-            let packed = *block.add(g);
-            (scales[g], mins[g]) = (d * f32::from(packed & 15), -d_min * f32::from(packed >> 4));
+        let packed = S::load_twice(block);
+        let mut halves = [0; 64];
+        S::store(halves.as_mut_ptr(), S::and(packed, S::splat(15)));
+        S::store(halves.as_mut_ptr().add(32), S::shr::<4>(packed));
+        let (d, d_min) = (S::f_splat(S::half(block.add(80))), S::f_splat(-S::half(block.add(82))));
+        for eight in [0, 8] {
+            let (scale, min) = (halves.as_ptr().add(eight).cast(), halves.as_ptr().add(32 + eight).cast());
+            S::f_store(scales.as_mut_ptr().add(eight), S::f_mul(d, S::f_from_i8(scale)));
+            S::f_store(mins.as_mut_ptr().add(eight), S::f_mul(d_min, S::f_from_i8(min)));
         }
     }
 );
@@ -154,9 +160,11 @@ integers!(
                 S::store(values.add(32 * group), q);
             }
         }
-        let d = S::half(block.add(108));
-        for (out, scale) in scales.iter_mut().zip(q3_k_scales(block.add(96))) {
-            *out = d * f32::from(scale);
+        let d = S::f_splat(S::half(block.add(108)));
+        let integers = q3_k_scales(block.add(96));
+        for eight in [0, 8] {
+            let integers = S::f_from_i8(integers.as_ptr().add(eight).cast());
+            S::f_store(scales.as_mut_ptr().add(eight), S::f_mul(d, integers));
         }
     }
 );
@@ -169,10 +177,10 @@ integers!(
 unsafe fn scales_and_mins<S: Blocks>(block: *const u8, scales: &mut [f32; 8], mins: &mut [f32; 8]) {
     // SAFETY: the caller's promise.
     unsafe {
-        let (d, d_min) = (S::half(block), S::half(block.add(2)));
+        let (d, d_min) = (S::f_splat(S::half(block)), S::f_splat(-S::half(block.add(2))));
+        // Both at most 63.
         let (s, m) = k_scales(block.add(4));
-        for g in 0..8 {
-            (scales[g], mins[g]) = (d * f32::from(s[g]), -d_min * f32::from(m[g]));
-        }
+        S::f_store(scales.as_mut_ptr(), S::f_mul(d, S::f_from_i8(s.as_ptr())));
+        S::f_store(mins.as_mut_ptr(), S::f_mul(d_min, S::f_from_i8(m.as_ptr())));
     }
 }

@@ -31,11 +31,9 @@ use wingbeat_format::DType;
 /// Vectors of weight rows in a panel.
 const VECTORS: usize = 2;
 
-/// Bytes of a weight row's part in a panel at most: with the rows of 16 lanes that is 32 KiB.
-const PART_BYTES: usize = 1024;
-
-/// Bytes from staged row to staged row: a cache line more than a part, so that rows don't meet in the same set.
-const PANEL_STRIDE: usize = PART_BYTES + 64;
+/// Bytes of a weight row, as words, in a panel at most: with the rows of 16 lanes a panel has 32 KiB, which stay in the
+/// first-level cache while all activations meet them.
+const PANEL_BYTES: usize = 1024;
 
 /// Columns in a block of activations that has one scale.
 pub(crate) const TILE_BLOCK: usize = 32;
@@ -45,10 +43,9 @@ pub(super) const fn panel_rows<S: Words>() -> usize {
     VECTORS * S::LANES
 }
 
-/// The parts that `cols` columns of `bytes_a_value` bytes are cut into: equal but for the last, whole blocks of 256.
-pub(crate) fn parts(cols: usize, bytes_a_value: usize) -> impl Iterator<Item = Range<usize>> {
-    let most = PART_BYTES / bytes_a_value;
-    let n = cols.div_ceil(most).max(1);
+/// The panels that `cols` columns of `bytes_a_value` bytes are cut into: equal but for the last, whole blocks of 256.
+pub(crate) fn panels(cols: usize, bytes_a_value: usize) -> impl Iterator<Item = Range<usize>> {
+    let n = cols.div_ceil(PANEL_BYTES / bytes_a_value).max(1);
     let len = cols.div_ceil(n).next_multiple_of(256);
     (0..cols).step_by(len).map(move |first| first..(first + len).min(cols))
 }
@@ -131,8 +128,11 @@ pub(crate) struct PanelSource<'a> {
     pub(crate) transposed: bool,
     /// At most as many as a panel has.
     pub(crate) rows: Range<usize>,
-    /// From [`parts`].
+    /// From [`panels`].
     pub(crate) cols: Range<usize>,
+    /// Bytes from a row's part of this panel to its part, or another row's, of the panel made next: a panel reads a
+    /// little of many rows, which memory doesn't see coming.
+    pub(crate) to_next: usize,
 }
 
 /// A panel: a thread's own memory, made anew for every part.
@@ -140,6 +140,9 @@ pub(crate) struct PanelSource<'a> {
 pub(crate) struct Panel {
     /// Rows of words as unpacked, before lanes and columns change places.
     staging: Aligned,
+    /// int8: the same for scales and minimums.
+    staged_scales: Aligned,
+    staged_mins: Aligned,
     /// `[column / word][row]`
     words: Aligned,
     /// int8: `[group][row]`; int16: `[row]`.
@@ -150,7 +153,7 @@ pub(crate) struct Panel {
     corrections: Aligned,
 }
 
-/// `y[t, first_row + i] (+)= Σ panel[i] x[t]` for the panel's rows, the part's columns and `t` in `0..n_tokens`.
+/// `y[t, first_row + i] (+)= Σ panel[i] x[t]` for the panel's rows and columns and `t` in `0..n_tokens`.
 pub(crate) struct Tiles<'a> {
     pub(crate) panel: &'a Panel,
     /// The type the panel was made of.
@@ -176,7 +179,7 @@ pub(crate) fn tile_rows(i: usize, n: usize, most: usize) -> Range<usize> {
     i * n / count..(i + 1) * n / count
 }
 
-/// Hands a tile's sums to `y`.
+/// Hands the sums of a tile's row to `y`.
 ///
 /// # Safety
 /// The instructions of `S` are there, and no other thread touches the panel's columns of `y`.

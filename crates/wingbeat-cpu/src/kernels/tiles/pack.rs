@@ -27,8 +27,9 @@ pub(in crate::kernels) unsafe fn pack_int16<S: Words>(x: &[f32], out: &PackedVie
             unsafe {
                 let largest = Largest::of::<S>(x);
                 let inverse = S::splat(largest.inverse_scale(MOST));
-                for i in (0..TILE_BLOCK).step_by(S::LANES) {
-                    S::store_i16(rounded.as_mut_ptr().add(i), S::mul(S::load(x.as_ptr().add(i)), inverse));
+                for i in (0..TILE_BLOCK).step_by(2 * S::LANES) {
+                    let (a, b) = (S::load(x.as_ptr().add(i)), S::load(x.as_ptr().add(i + S::LANES)));
+                    S::store_i16(rounded.as_mut_ptr().add(i), S::mul(a, inverse), S::mul(b, inverse));
                 }
                 out.scales.add(rows.start * blocks + block * tile + m).write(largest.scale(MOST));
                 let words = bytemuck::cast::<[i16; TILE_BLOCK], [u32; TILE_BLOCK / 2]>(rounded);

@@ -1,11 +1,14 @@
 //! Panels of weights from their stored types: a row at a time into words, then lanes and columns change places.
 
 use super::{
-    PANEL_STRIDE, Panel, PanelSource, TILE_BLOCK, VECTORS, int16::MOST, panel_rows,
+    Panel, PanelSource, TILE_BLOCK, VECTORS, int16::MOST, panel_rows,
     integers::{Integers, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0},
 };
 use crate::kernels::float::{Bf16, F16, FloatType, widen};
-use crate::simd::{Blocks, Simd, Words};
+use crate::{
+    buffer::Aligned,
+    simd::{Blocks, Words},
+};
 use wingbeat_format::DType;
 
 /// Columns that share a scale in a quantized type.
@@ -27,48 +30,77 @@ pub(super) fn has_mins(dtype: DType) -> bool {
 /// The instructions of `S` are there.
 #[inline(always)]
 pub(in crate::kernels) unsafe fn panel_of_int8<S: Words + Blocks>(source: &PanelSource<'_>, panel: &mut Panel) {
-    let (n_cols, rows) = (source.cols.len(), panel_rows::<S>());
-    let (n_groups, stride) = (n_cols / int8_group(source.dtype), prepare::<S>(panel, source, n_cols));
-    for array in [&mut panel.scales, &mut panel.mins, &mut panel.corrections] {
-        array.reserve(n_groups * rows);
-    }
-    let (scales, mins) = (panel.scales.as_mut_slice(), panel.mins.as_mut_slice());
-    let staging = bytemuck::cast_slice_mut::<f32, i8>(panel.staging.as_mut_slice());
-    let (block_len, block_bytes) = (source.dtype.block_len(), source.dtype.block_bytes());
-    let bytes = source.cols.start / block_len * block_bytes..source.cols.end / block_len * block_bytes;
-    for r in 0..rows {
-        let Some(row) = source.rows.clone().nth(r) else {
-            for g in 0..n_groups {
-                (scales[g * rows + r], mins[g * rows + r]) = (0.0, 0.0);
-            }
-            continue;
-        };
-        let stored = &source.weights[row * source.row_bytes..][bytes.clone()];
-        let values = &mut staging[r * stride..][..n_cols];
-        let out = Row { values, scales: &mut scales[r..], mins: &mut mins[r..], step: rows };
-        // SAFETY: the caller's promise.
-        unsafe {
-            match source.dtype {
-                DType::Q8_0 => unpack::<S, Q8_0, 32, 34, 1>(stored, out),
-                DType::Q4_0 => unpack::<S, Q4_0, 32, 18, 1>(stored, out),
-                DType::Q4_1 => unpack::<S, Q4_1, 32, 20, 1>(stored, out),
-                DType::Q5_0 => unpack::<S, Q5_0, 32, 22, 1>(stored, out),
-                DType::Q5_1 => unpack::<S, Q5_1, 32, 24, 1>(stored, out),
-                DType::Q2K => unpack::<S, Q2K, 256, 84, 16>(stored, out),
-                DType::Q3K => unpack::<S, Q3K, 256, 110, 16>(stored, out),
-                DType::Q4K => unpack::<S, Q4K, 256, 144, 8>(stored, out),
-                DType::Q5K => unpack::<S, Q5K, 256, 176, 8>(stored, out),
-                DType::Q6K => unpack::<S, Q6K, 256, 210, 16>(stored, out),
-                other => unreachable!("{} is not quantized", other.name()),
-            }
-        }
-    }
-    // SAFETY: the caller's promise; the arrays were grown above.
+    // SAFETY: the caller's promise.
     unsafe {
-        transpose::<S>(panel, stride, n_cols.div_ceil(4));
-        if S::OFFSET != 0 {
-            corrections::<S>(panel, n_groups, int8_group(source.dtype));
+        match source.dtype {
+            DType::Q8_0 => panel_of_blocks::<S, Q8_0, 32, 34, 1>(source, panel),
+            DType::Q4_0 => panel_of_blocks::<S, Q4_0, 32, 18, 1>(source, panel),
+            DType::Q4_1 => panel_of_blocks::<S, Q4_1, 32, 20, 1>(source, panel),
+            DType::Q5_0 => panel_of_blocks::<S, Q5_0, 32, 22, 1>(source, panel),
+            DType::Q5_1 => panel_of_blocks::<S, Q5_1, 32, 24, 1>(source, panel),
+            DType::Q2K => panel_of_blocks::<S, Q2K, 256, 84, 16>(source, panel),
+            DType::Q3K => panel_of_blocks::<S, Q3K, 256, 110, 16>(source, panel),
+            DType::Q4K => panel_of_blocks::<S, Q4K, 256, 144, 8>(source, panel),
+            DType::Q5K => panel_of_blocks::<S, Q5K, 256, 176, 8>(source, panel),
+            DType::Q6K => panel_of_blocks::<S, Q6K, 256, 210, 16>(source, panel),
+            other => unreachable!("{} is not quantized", other.name()),
         }
+    }
+}
+
+/// # Safety
+/// The instructions of `S` are there.
+#[inline(always)]
+unsafe fn panel_of_blocks<S, B, const LEN: usize, const BYTES: usize, const GROUPS: usize>(
+    source: &PanelSource<'_>,
+    panel: &mut Panel,
+) where
+    S: Words + Blocks,
+    B: Integers<LEN, BYTES, GROUPS>,
+{
+    let (n_cols, rows, mins) = (source.cols.len(), panel_rows::<S>(), has_mins(source.dtype));
+    let n_blocks = n_cols / LEN;
+    let n_groups = n_blocks * GROUPS;
+    let words = Rows::new::<S>(n_cols / 4, &mut panel.staging, &mut panel.words);
+    let scales = Rows::new::<S>(n_groups, &mut panel.staged_scales, &mut panel.scales);
+    Rows::new::<S>(n_groups, &mut panel.staged_mins, &mut panel.mins);
+    panel.corrections.reserve(n_groups * rows);
+    let bytes = source.cols.start / LEN * BYTES..source.cols.end / LEN * BYTES;
+    for v in 0..VECTORS {
+        for lane in 0..S::LANES {
+            let integers = bytemuck::cast_slice_mut::<f32, i8>(words.row(&mut panel.staging, lane));
+            let integers = integers[..n_cols].as_chunks_mut::<LEN>().0;
+            let row_scales = scales.row(&mut panel.staged_scales, lane)[..n_groups].as_chunks_mut::<GROUPS>().0;
+            let row_mins = scales.row(&mut panel.staged_mins, lane)[..n_groups].as_chunks_mut::<GROUPS>().0;
+            match source.rows.start + v * S::LANES + lane {
+                row if row < source.rows.end => {
+                    let stored = &source.weights[row * source.row_bytes..][bytes.clone()];
+                    prefetch::<S>(stored, source.to_next);
+                    let blocks = stored.as_chunks::<BYTES>().0.iter().zip(integers);
+                    for (((block, integers), scales), mins) in blocks.zip(row_scales).zip(row_mins) {
+                        // SAFETY: the caller's promise.
+                        unsafe { B::unpack::<S>(block, integers, scales, mins) };
+                    }
+                }
+                _ => {
+                    integers.as_flattened_mut().fill(0);
+                    row_scales.as_flattened_mut().fill(0.0);
+                    row_mins.as_flattened_mut().fill(0.0);
+                }
+            }
+        }
+        // SAFETY: the caller's promise; `Rows` made room.
+        unsafe {
+            words.transpose::<S>(&panel.staging, &mut panel.words, v);
+            scales.transpose::<S>(&panel.staged_scales, &mut panel.scales, v);
+            if mins {
+                scales.transpose::<S>(&panel.staged_mins, &mut panel.mins, v);
+            }
+        }
+    }
+    if S::OFFSET != 0 {
+        // SAFETY: the caller's promise; room was made above.
+        unsafe { corrections::<S>(panel, n_groups, LEN / GROUPS) };
     }
 }
 
@@ -99,34 +131,38 @@ unsafe fn corrections<S: Words>(panel: &mut Panel, n_groups: usize, group: usize
     }
 }
 
-/// Makes a panel of int16 words of a matrix of F16 or BF16; a row's part has one scale.
+/// Makes a panel of int16 words of a matrix of F16 or BF16; a row of it has one scale.
 ///
 /// # Safety
 /// The instructions of `S` are there.
 #[inline(always)]
 pub(in crate::kernels) unsafe fn panel_of_int16<S: Words + Blocks>(source: &PanelSource<'_>, panel: &mut Panel) {
     let n_cols = source.cols.len();
-    let rows = panel_rows::<S>();
-    panel.scales.reserve(rows);
+    panel.scales.reserve(panel_rows::<S>());
     if source.transposed {
         // SAFETY: the caller's promise.
         return unsafe { panel_of_columns::<S>(source, panel) };
     }
-    let stride = prepare::<S>(panel, source, 2 * n_cols);
-    let staging = bytemuck::cast_slice_mut::<f32, i16>(panel.staging.as_mut_slice());
-    let scales = panel.scales.as_mut_slice();
-    scales[..rows].fill(0.0);
-    for (r, row) in source.rows.clone().enumerate() {
-        let at = row * source.row_bytes + 2 * source.cols.start;
-        let stored = &source.weights[at..][..2 * n_cols];
-        let largest = largest(source.dtype, stored);
-        let values = &mut staging[r * (stride / 2)..][..n_cols];
-        // SAFETY: the caller's promise.
-        unsafe { to_int16::<S>(source.dtype, stored, inverse_scale(largest), values) };
-        scales[r] = scale(largest);
+    let words = Rows::new::<S>(n_cols / 2, &mut panel.staging, &mut panel.words);
+    for v in 0..VECTORS {
+        for lane in 0..S::LANES {
+            let values = bytemuck::cast_slice_mut::<f32, i16>(words.row(&mut panel.staging, lane));
+            let values = &mut values[..n_cols];
+            let row = source.rows.start + v * S::LANES + lane;
+            if row >= source.rows.end {
+                values.fill(0);
+                continue;
+            }
+            let stored = &source.weights[row * source.row_bytes + 2 * source.cols.start..][..2 * n_cols];
+            prefetch::<S>(stored, source.to_next);
+            let largest = largest(source.dtype, stored);
+            // SAFETY: the caller's promise.
+            unsafe { to_int16::<S>(source.dtype, stored, inverse_scale(largest), values) };
+            panel.scales.as_mut_slice()[v * S::LANES + lane] = scale(largest);
+        }
+        // SAFETY: the caller's promise; `Rows` made room.
+        unsafe { words.transpose::<S>(&panel.staging, &mut panel.words, v) };
     }
-    // SAFETY: the caller's promise.
-    unsafe { transpose::<S>(panel, stride, n_cols.div_ceil(2)) };
 }
 
 /// The same of a matrix that is stored `(cols, rows)`: words are put together a pair of stored rows at a time.
@@ -176,6 +212,14 @@ unsafe fn panel_of_columns<S: Words>(source: &PanelSource<'_>, panel: &mut Panel
     scales.iter_mut().zip(largest).for_each(|(to, largest)| *to = scale(largest));
 }
 
+/// Asks for what will be read when the next panel is made.
+#[inline(always)]
+fn prefetch<S: Words>(stored: &[u8], to_next: usize) {
+    for line in (0..stored.len()).step_by(64) {
+        S::prefetch(stored.as_ptr().wrapping_add(to_next + line));
+    }
+}
+
 /// The step of int16 values; what is no number stays none.
 fn scale(largest: f32) -> f32 {
     if largest.is_finite() { largest * (1.0 / MOST) } else { f32::NAN }
@@ -217,86 +261,65 @@ unsafe fn to_int16<S: Words>(dtype: DType, stored: &[u8], inverse: f32, out: &mu
 /// # Safety
 /// The instructions of `S` are there.
 #[inline(always)]
-unsafe fn round<S: Words, W: FloatType>(stored: &[u8], inverse: f32, out: &mut [i16]) {
+unsafe fn round<S: Words, W: FloatType>(stored: &[u8], factor: f32, out: &mut [i16]) {
     let n = out.len();
     assert!(stored.len() >= n * W::BYTES);
     let mut i = 0;
     // SAFETY: `i` plus the lanes stays below both lengths; the caller's promise.
     unsafe {
-        while i + S::LANES <= n {
-            let value = W::load::<S>(stored.as_ptr().add(i * W::BYTES));
-            S::store_i16(out.as_mut_ptr().add(i), S::mul(value, S::splat(inverse)));
-            i += S::LANES;
+        let inverse = S::splat(factor);
+        while i + 2 * S::LANES <= n {
+            let p = stored.as_ptr().add(i * W::BYTES);
+            let (a, b) = (W::load::<S>(p), W::load::<S>(p.add(S::LANES * W::BYTES)));
+            S::store_i16(out.as_mut_ptr().add(i), S::mul(a, inverse), S::mul(b, inverse));
+            i += 2 * S::LANES;
         }
         for (i, out) in out.iter_mut().enumerate().skip(i) {
-            *out = (W::scalar(stored.as_ptr().add(i * W::BYTES)) * inverse).round_ties_even() as i16;
+            *out = (W::scalar(stored.as_ptr().add(i * W::BYTES)) * factor).round_ties_even() as i16;
         }
     }
 }
 
-/// Makes room for the panel's words and for staged rows of `row_bytes` bytes, of which everything that no row fills is
-/// zero; returns the bytes from staged row to staged row.
-fn prepare<S: Simd + Words>(panel: &mut Panel, source: &PanelSource<'_>, row_bytes: usize) -> usize {
-    let rows = panel_rows::<S>();
-    assert!(row_bytes <= super::PART_BYTES && source.rows.len() <= rows && !source.rows.is_empty());
-    let padded = row_bytes.next_multiple_of(4 * S::LANES);
-    panel.staging.reserve(rows * PANEL_STRIDE / 4);
-    panel.words.reserve(padded / 4 * rows);
-    let staging = bytemuck::cast_slice_mut::<f32, u8>(panel.staging.as_mut_slice());
-    for (r, row) in staging.chunks_exact_mut(PANEL_STRIDE).enumerate() {
-        let filled = if r < source.rows.len() { row_bytes } else { 0 };
-        row[filled..padded].fill(0);
-    }
-    PANEL_STRIDE
+/// Rows of 32-bit values, as many as lanes, that change places with their columns.
+struct Rows {
+    n_values: usize,
+    /// From staged row to staged row: a cache line more than the rows are long, so that they don't meet in one set of the
+    /// cache.
+    stride: usize,
 }
 
-/// Staged rows of words to `[word][row]`.
-///
-/// # Safety
-/// The instructions of `S` are there; [`prepare`] made room.
-#[inline(always)]
-unsafe fn transpose<S: Words>(panel: &mut Panel, stride: usize, n_words: usize) {
-    let rows = panel_rows::<S>();
-    let staged = panel.staging.as_slice().as_ptr().cast::<u32>();
-    let words = panel.words.as_mut_slice().as_mut_ptr().cast::<u32>();
-    // SAFETY: the caller's promise: whole squares of lanes were made room for.
-    unsafe {
-        for first in (0..n_words).step_by(S::LANES) {
-            for v in 0..VECTORS {
-                let from = staged.add(v * S::LANES * (stride / 4) + first);
-                S::transpose(from, stride / 4, words.add(first * rows + v * S::LANES), rows);
+impl Rows {
+    /// Makes room for rows of `n_values`, padded to whole squares.
+    #[inline(always)]
+    fn new<S: Words>(n_values: usize, staged: &mut Aligned, to: &mut Aligned) -> Rows {
+        let padded = n_values.next_multiple_of(S::LANES);
+        let stride = padded + 16;
+        staged.reserve(S::LANES * stride);
+        to.reserve(padded * panel_rows::<S>());
+        Rows { n_values, stride }
+    }
+
+    #[inline(always)]
+    fn row<'a>(&self, staged: &'a mut Aligned, lane: usize) -> &'a mut [f32] {
+        &mut staged.as_mut_slice()[lane * self.stride..][..self.stride]
+    }
+
+    /// `[lane][value]` to `[value][row]`, at vector `v` of the panel's rows.
+    ///
+    /// # Safety
+    /// The instructions of `S` are there.
+    #[inline(always)]
+    unsafe fn transpose<S: Words>(&self, staged: &Aligned, to: &mut Aligned, v: usize) {
+        let rows = panel_rows::<S>();
+        let (from, to) = (staged.as_slice(), to.as_mut_slice());
+        assert!(from.len() >= S::LANES * self.stride);
+        assert!(to.len() >= self.n_values.next_multiple_of(S::LANES) * rows && v < VECTORS);
+        for first in (0..self.n_values).step_by(S::LANES) {
+            // SAFETY: whole squares, checked above; the caller's promise.
+            unsafe {
+                let to = to.as_mut_ptr().add(first * rows + v * S::LANES);
+                S::transpose(from.as_ptr().add(first).cast(), self.stride, to.cast(), rows);
             }
-        }
-    }
-}
-
-/// Where a row's integers go; scales and minimums are `step` apart.
-struct Row<'a> {
-    values: &'a mut [i8],
-    scales: &'a mut [f32],
-    mins: &'a mut [f32],
-    step: usize,
-}
-
-/// # Safety
-/// The instructions of `S` are there.
-#[inline(always)]
-unsafe fn unpack<S, B, const LEN: usize, const BYTES: usize, const GROUPS: usize>(stored: &[u8], row: Row<'_>)
-where
-    S: Blocks,
-    B: Integers<LEN, BYTES, GROUPS>,
-{
-    let (blocks, values) = (stored.as_chunks::<BYTES>().0, row.values.as_chunks_mut::<LEN>().0);
-    assert_eq!(values.len(), blocks.len(), "whole blocks");
-    let n = blocks.len() * GROUPS;
-    assert!(n == 0 || row.scales.len().min(row.mins.len()) > (n - 1) * row.step);
-    for (b, (block, values)) in blocks.iter().zip(values).enumerate() {
-        let (mut scales, mut mins) = ([0.0; GROUPS], [0.0; GROUPS]);
-        // SAFETY: the caller's promise.
-        unsafe { B::unpack::<S>(block, values, &mut scales, &mut mins) };
-        for (g, (scale, min)) in scales.into_iter().zip(mins).enumerate() {
-            let at = (b * GROUPS + g) * row.step;
-            (row.scales[at], row.mins[at]) = (scale, min);
         }
     }
 }
