@@ -204,10 +204,12 @@ fn serve(shared: &Shared, index: usize) {
                 parked.store(false, SeqCst);
             }
         }
+        seen = shared.work(index);
+        // After the ticket has been read: the end is announced before the last ticket, so whoever has seen that ticket
+        // sees the end too.
         if shared.ending.load(SeqCst) {
             return;
         }
-        seen = shared.work(index);
     }
 }
 

@@ -126,11 +126,6 @@ impl<const VNNI: bool> Words for Lanes8<VNNI> {
     const TILE_ROWS: usize = if VNNI { 3 } else { 2 };
 
     #[inline(always)]
-    fn prefetch(p: *const u8) {
-        // SAFETY: a prefetch does nothing at a bad address; every x86-64 processor has it.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
-    }
-    #[inline(always)]
     unsafe fn zero() -> __m256i {
         unsafe { _mm256_setzero_si256() }
     }

@@ -106,11 +106,6 @@ impl Words for Avx512 {
     const TILE_ROWS: usize = 8;
 
     #[inline(always)]
-    fn prefetch(p: *const u8) {
-        // SAFETY: a prefetch does nothing at a bad address; every x86-64 processor has it.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(p.cast()) }
-    }
-    #[inline(always)]
     unsafe fn zero() -> __m512i {
         unsafe { _mm512_setzero_si512() }
     }

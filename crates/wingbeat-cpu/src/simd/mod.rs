@@ -18,6 +18,23 @@ pub(crate) mod scalar;
 #[cfg(test)]
 mod tests;
 
+/// Asks for a cache line ahead of its use; any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(p: *const u8) {
+    // SAFETY: a prefetch does nothing at a bad address; every x86-64 processor has it.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(p.cast());
+    }
+    // SAFETY: as above, for 64-bit ARM.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!("prfm pldl2keep, [{}]", in(reg) p, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = p;
+}
+
 /// Lanes of f32.
 #[allow(clippy::missing_safety_doc)]
 pub(crate) trait Simd: Copy {
@@ -72,8 +89,6 @@ pub(crate) trait Words: Simd {
     /// Rows of activations in a tile of words, at most 6: what the registers hold beside two vectors of weights.
     const TILE_ROWS: usize;
 
-    /// Asks for a cache line ahead of its use; any address will do.
-    fn prefetch(p: *const u8);
     unsafe fn zero() -> Self::W;
     /// A word for each lane.
     unsafe fn words(p: *const u8) -> Self::W;

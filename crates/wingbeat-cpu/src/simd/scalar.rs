@@ -127,8 +127,6 @@ impl Words for Scalar {
     const TILE_ROWS: usize = 2;
 
     #[inline(always)]
-    fn prefetch(_: *const u8) {}
-    #[inline(always)]
     unsafe fn zero() -> [u32; N] {
         [0; N]
     }

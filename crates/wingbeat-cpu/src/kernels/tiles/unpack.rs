@@ -75,7 +75,7 @@ unsafe fn panel_of_blocks<S, B, const LEN: usize, const BYTES: usize, const GROU
             match source.rows.start + v * S::LANES + lane {
                 row if row < source.rows.end => {
                     let stored = &source.weights[row * source.row_bytes..][bytes.clone()];
-                    prefetch::<S>(stored, source.to_next);
+                    prefetch(stored, source.to_next);
                     let blocks = stored.as_chunks::<BYTES>().0.iter().zip(integers);
                     for (((block, integers), scales), mins) in blocks.zip(row_scales).zip(row_mins) {
                         // SAFETY: the caller's promise.
@@ -154,7 +154,7 @@ pub(in crate::kernels) unsafe fn panel_of_int16<S: Words + Blocks>(source: &Pane
                 continue;
             }
             let stored = &source.weights[row * source.row_bytes + 2 * source.cols.start..][..2 * n_cols];
-            prefetch::<S>(stored, source.to_next);
+            prefetch(stored, source.to_next);
             let largest = largest(source.dtype, stored);
             // SAFETY: the caller's promise.
             unsafe { to_int16::<S>(source.dtype, stored, inverse_scale(largest), values) };
@@ -214,9 +214,9 @@ unsafe fn panel_of_columns<S: Words>(source: &PanelSource<'_>, panel: &mut Panel
 
 /// Asks for what will be read when the next panel is made.
 #[inline(always)]
-fn prefetch<S: Words>(stored: &[u8], to_next: usize) {
+fn prefetch(stored: &[u8], to_next: usize) {
     for line in (0..stored.len()).step_by(64) {
-        S::prefetch(stored.as_ptr().wrapping_add(to_next + line));
+        crate::simd::prefetch(stored.as_ptr().wrapping_add(to_next + line));
     }
 }
 
