@@ -28,7 +28,7 @@ pub(super) fn write(
 
 fn items<'a>(job: &'a Job<'a>) -> Vec<Item<'a>> {
     let mut items: Vec<Item<'a>> = Vec::new();
-    for weight in job.catalog.weights() {
+    for weight in job.weights {
         let name = Layout::Gguf.tensor_name(weight.row.name, weight.row.gguf, weight.layer);
         let part = Part { weight, orientation: Orientation::RowMajor };
         if let (GgufName::BlockRow(_, index), Some(last)) = (weight.row.gguf, items.last_mut())
@@ -90,8 +90,8 @@ fn metadata(job: &Job<'_>) -> Metadata {
     let mut metadata = Metadata::new();
     metadata.insert("general.architecture", arch);
     metadata.insert("general.type", "model");
-    if job.source.format() == FileFormat::Gguf {
-        for (key, value) in job.source.metadata().iter() {
+    if let Some(source) = job.gguf_source() {
+        for (key, value) in source.metadata().iter() {
             metadata.insert(key, value.clone());
         }
     }
@@ -111,7 +111,7 @@ fn metadata(job: &Job<'_>) -> Metadata {
         default(format!("{arch}.attention.{name}_lora_rank"), job.config.low_rank(letter) as u32);
     }
     metadata.insert(format!("{arch}.attention.layer_norm_epsilon"), layer_norm_eps);
-    let head = job.catalog.weights().iter().find(|w| w.row.name == "att.key.weight");
+    let head = job.weights.iter().find(|w| w.row.name == "att.key.weight");
     if let Some(number) = head.and_then(|weight| file_type(job.matrix_type(weight))) {
         metadata.insert("general.file_type", number);
         metadata.insert("general.quantization_version", QUANTIZATION_VERSION);
@@ -125,7 +125,7 @@ fn add_vocabulary(job: &Job<'_>, metadata: &mut Metadata) {
     let world = wingbeat_tokenizer::Vocabulary::world;
     let vocabulary = match &job.vocabulary {
         // The source's own lists are kept as they are.
-        Some(_) if job.source.format() == FileFormat::Gguf && !job.replaces_vocabulary => return,
+        Some(_) if job.gguf_source().is_some() && !job.replaces_vocabulary => return,
         Some(vocabulary) => vocabulary.clone(),
         None if n_vocab == 65536 => world(),
         None => return,

@@ -4,8 +4,11 @@
 //! GGUF as llama.cpp's converter lays it out, safetensors with the official names. Where type and orientation agree
 //! the bytes are copied, so nothing is lost that the target type can hold. Weights are streamed, some megabytes at a time.
 
+mod content;
 mod gguf;
 mod safetensors;
+
+pub(crate) use content::{Content, Sink};
 
 use crate::{Error, model::vocabulary_of};
 use std::path::Path;
@@ -50,17 +53,13 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Converted, Error> {
-    let refuse = |why: String| Error::Convert { target: target.display().to_string(), why };
-    if let Some(dtype) = options.dtype.filter(|dtype| !dtype.has_encoder()) {
-        return Err(refuse(format!(
-            "cannot encode to {}; types to convert to are F32, F16, BF16, Q8_0",
-            dtype.name()
-        )));
+    if let Some(dtype) = options.dtype {
+        check_encoder(target, dtype)?;
     }
     let format = match target.extension().and_then(|e| e.to_str()) {
         Some("gguf") => FileFormat::Gguf,
         Some("safetensors" | "st") => FileFormat::Safetensors,
-        _ => return Err(refuse("the ending should be .gguf, .safetensors or .st".to_owned())),
+        _ => return Err(refused(target, "the ending should be .gguf, .safetensors or .st".to_owned())),
     };
     let mut config = Version::detect(source)?.config(source)?;
     if let Some(name) = &options.name {
@@ -80,30 +79,45 @@ pub fn convert(
         });
     }
     let job = Job {
-        source,
+        source: Some(source),
+        content: source,
         target,
         config: &config,
-        catalog: &catalog,
+        weights: catalog.weights(),
         vocabulary,
         replaces_vocabulary: options.vocabulary.is_some(),
         dtype: options.dtype,
     };
-    match format {
-        FileFormat::Gguf => gguf::write(&job, progress),
-        _ => safetensors::write(&job, progress),
-    }
+    job.write(format, progress)
 }
 
-/// A conversion under way.
-struct Job<'a> {
-    source: &'a ModelFile,
-    target: &'a Path,
-    config: &'a wingbeat_model::Config,
-    catalog: &'a Catalog,
-    vocabulary: Option<Vocabulary>,
+fn refused(target: &Path, why: String) -> Error {
+    Error::Convert { target: target.display().to_string(), why }
+}
+
+/// Makes sure that `dtype` can be written.
+pub(crate) fn check_encoder(target: &Path, dtype: DType) -> Result<(), Error> {
+    if dtype.has_encoder() {
+        return Ok(());
+    }
+    let why = format!("cannot encode to {}; types to convert to are F32, F16, BF16, Q8_0", dtype.name());
+    Err(refused(target, why))
+}
+
+/// A model being written.
+pub(crate) struct Job<'a> {
+    /// The file that is converted, for its metadata; none where the model comes from elsewhere.
+    pub(crate) source: Option<&'a ModelFile>,
+    /// Where the weights' bytes come from.
+    pub(crate) content: &'a dyn Content,
+    pub(crate) target: &'a Path,
+    pub(crate) config: &'a wingbeat_model::Config,
+    /// Every weight, in the catalog's order. Only the data of vectors are looked at here.
+    pub(crate) weights: &'a [Weight],
+    pub(crate) vocabulary: Option<Vocabulary>,
     /// Whether the vocabulary takes the place of the source's own.
-    replaces_vocabulary: bool,
-    dtype: Option<DType>,
+    pub(crate) replaces_vocabulary: bool,
+    pub(crate) dtype: Option<DType>,
 }
 
 /// A tensor to be written: parts of the source that follow each other.
@@ -119,6 +133,23 @@ struct Part<'a> {
 }
 
 impl Job<'_> {
+    /// Writes the file.
+    pub(crate) fn write(
+        &self,
+        format: FileFormat,
+        progress: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<Converted, Error> {
+        match format {
+            FileFormat::Gguf => gguf::write(self, progress),
+            _ => safetensors::write(self, progress),
+        }
+    }
+
+    /// The source, if it is a GGUF.
+    fn gguf_source(&self) -> Option<&ModelFile> {
+        self.source.filter(|source| source.format() == FileFormat::Gguf)
+    }
+
     /// The type of a matrix in the target: the one asked for, or its own; where its rows are no whole blocks of a
     /// quantized type, F16.
     fn matrix_type(&self, weight: &Weight) -> DType {
@@ -137,73 +168,7 @@ impl Job<'_> {
     }
 
     fn stopped(&self, done: usize, total: usize) -> Error {
-        Error::Convert {
-            target: self.target.display().to_string(),
-            why: format!("stopped after {done} of {total} tensors"),
-        }
-    }
-}
-
-/// Bytes handed on at a time.
-const BLOCK_BYTES: usize = 4 << 20;
-
-type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
-
-impl Part<'_> {
-    /// Hands the part's bytes in type `dtype` to `sink`: the file's own where nothing changes.
-    fn encode(&self, dtype: DType, sink: Sink<'_>) -> Result<(), Error> {
-        let weight = self.weight;
-        if weight.dtype == dtype && weight.orientation == self.orientation {
-            return sink(&weight.data);
-        }
-        let (rows, cols) = match *weight.shape {
-            [rows, cols] => (rows, cols),
-            _ => (1, weight.shape.iter().product()),
-        };
-        let (stored_rows, stored_cols) = match weight.orientation {
-            Orientation::RowMajor => (rows, cols),
-            Orientation::Transposed => (cols, rows),
-        };
-        let mut rows = Rows { dtype, bytes: Vec::new(), sink };
-        let mut row = vec![0.0; stored_cols];
-        let stored = weight.data.chunks_exact((weight.data.len() / stored_rows.max(1)).max(1));
-        if weight.orientation == self.orientation {
-            for bytes in stored {
-                weight.dtype.decode_row(bytes, &mut row);
-                rows.push(&row)?;
-            }
-        } else {
-            // Only low-rank matrices are ever transposed: small enough to be held whole.
-            let mut transposed = vec![0.0; stored_rows * stored_cols];
-            for (i, bytes) in stored.enumerate() {
-                weight.dtype.decode_row(bytes, &mut row);
-                row.iter().enumerate().for_each(|(j, &value)| transposed[j * stored_rows + i] = value);
-            }
-            for row in transposed.chunks_exact(stored_rows) {
-                rows.push(row)?;
-            }
-        }
-        rows.flush()
-    }
-}
-
-/// Rows being encoded, handed on in blocks.
-struct Rows<'a> {
-    dtype: DType,
-    bytes: Vec<u8>,
-    sink: Sink<'a>,
-}
-
-impl Rows<'_> {
-    fn push(&mut self, row: &[f32]) -> Result<(), Error> {
-        self.dtype.encode_row(row, &mut self.bytes)?;
-        if self.bytes.len() < BLOCK_BYTES { Ok(()) } else { self.flush() }
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        (self.sink)(&self.bytes)?;
-        self.bytes.clear();
-        Ok(())
+        refused(self.target, format!("stopped after {done} of {total} tensors"))
     }
 }
 
@@ -219,9 +184,9 @@ fn stream(
             return Err(job.stopped(done, items.len()));
         }
         for part in &item.parts {
-            part.encode(item.spec.dtype, sink)?;
+            job.content.encode(part.weight, part.orientation, item.spec.dtype, sink)?;
         }
-        job.source.check_intact()?;
+        job.content.check()?;
     }
     progress(items.len(), items.len());
     Ok(())

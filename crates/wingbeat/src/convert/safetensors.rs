@@ -4,19 +4,19 @@
 use super::{Converted, Item, Job, Part, stream};
 use crate::{Error, model::SAFETENSORS_VOCABULARY};
 use wingbeat_backend::Orientation;
-use wingbeat_format::{DType, FileFormat, Metadata, TensorSpec, safetensors};
+use wingbeat_format::{DType, FileFormat, Metadata, ModelFile, TensorSpec, safetensors};
 use wingbeat_model::{Kind, Weight};
 
 pub(super) fn write(
     job: &Job<'_>,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Converted, Error> {
-    let items =
-        job.catalog.weights().iter().map(|weight| item(job, weight)).collect::<Result<Vec<_>, _>>()?;
+    let items = job.weights.iter().map(|weight| item(job, weight)).collect::<Result<Vec<_>, _>>()?;
     let mut metadata = Metadata::new();
     metadata.insert("format", "pt");
     metadata.insert("general.name", job.config.name.as_str());
-    if let Some(template) = job.source.metadata().str("tokenizer.chat_template") {
+    let source = job.source.map(ModelFile::metadata);
+    if let Some(template) = source.and_then(|metadata| metadata.str("tokenizer.chat_template")) {
         metadata.insert("tokenizer.chat_template", template);
     }
     // The World vocabulary goes without saying.
@@ -82,8 +82,7 @@ fn vector_type(job: &Job<'_>, weight: &Weight) -> DType {
         Some(DType::F32) => return DType::F32,
         Some(dtype @ (DType::F16 | DType::BF16)) => dtype,
         _ => job
-            .catalog
-            .weights()
+            .weights
             .iter()
             .find(|w| w.row.name == "att.key.weight")
             .map_or(DType::F32, |w| job.matrix_type(w)),
