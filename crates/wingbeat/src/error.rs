@@ -105,4 +105,14 @@ pub enum Error {
         /// The reason in words.
         why: String,
     },
+    /// A synthetic model that cannot be made.
+    #[error("synthetic model: {what}: expected {expected}, found {found}")]
+    Synthetic {
+        /// The setting.
+        what: &'static str,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
 }

@@ -39,6 +39,7 @@ pub mod sampler;
 mod session;
 mod state;
 pub mod stop;
+pub mod synthetic;
 mod timeline;
 
 pub use device::{Device, ParseDeviceError};
