@@ -50,6 +50,11 @@ impl ModelArgs {
         };
         Ok(model)
     }
+
+    /// Threads of the cpu device.
+    pub(crate) fn n_threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
 }
 
 fn threads(text: &str) -> Result<usize, String> {

@@ -75,7 +75,8 @@ impl Convert {
     }
 }
 
-fn dtype(name: &str) -> Result<DType, String> {
+/// The type that an argument names, one that can be written.
+pub(super) fn dtype(name: &str) -> Result<DType, String> {
     DType::parse(name).filter(|dtype| dtype.has_encoder()).ok_or_else(|| {
         let known: Vec<String> = DType::all()
             .filter(|dtype| dtype.has_encoder())

@@ -26,7 +26,7 @@ impl Devices {
 
 /// The processor's name as its maker writes it: the system's files on Linux, its tool on macOS, the environment on
 /// Windows; each is tried wherever it is.
-fn processor_name() -> Option<String> {
+pub(super) fn processor_name() -> Option<String> {
     let from_linux = || {
         let text = fs::read_to_string("/proc/cpuinfo").ok()?;
         let line = text.lines().find(|line| line.starts_with("model name"))?;

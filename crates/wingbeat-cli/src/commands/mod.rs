@@ -1,5 +1,6 @@
 //! The commands, one file each: a struct of flags and a `run`.
 
+mod bench;
 mod chat;
 mod completions;
 mod convert;
@@ -11,6 +12,7 @@ mod man;
 mod perplexity;
 mod tokenize;
 
+pub(crate) use bench::Bench;
 pub(crate) use chat::Chat;
 pub(crate) use completions::Completions;
 pub(crate) use convert::Convert;

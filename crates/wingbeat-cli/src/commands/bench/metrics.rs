@@ -1,0 +1,333 @@
+//! What is timed: one method a group of figures. `bench/README.md` says of each from where to where.
+
+use super::{
+    measure::{Clock, Samples, Spread},
+    report::{Report, Unit},
+};
+use crate::args::ModelArgs;
+use std::time::Instant;
+use wingbeat::{
+    Model, Output, Rows, Sequence, State, Want,
+    sampler::{Sampler, SamplerConfig},
+};
+use wingbeat_model::Catalog;
+
+/// The text that prompts are cut from: 1025 bytes, 230 to 260 tokens.
+const TEXT: &str = "\
+    The harbour master kept a ledger in which every vessel that entered the bay was written down, \
+    together with her cargo, her captain and the weather of the day. On the ninth of March 1851 he \
+    recorded only one arrival: the brig Marianne, out of Lisbon, carrying cork, salt and a single \
+    passenger who gave no name. \"She came in under torn sails,\" he wrote, \"and her people would not \
+    say what had happened to the others.\" Years later, when the ledger was found in the attic of the \
+    old customs house, historians tried to match the entry with the records of three other ports, but \
+    none of them listed a ship of that name. The passenger, it was said, had taken a room above the \
+    bakery, paid for a month in silver, and walked each evening to the end of the pier, where he stood \
+    until the lamps were lit. Children followed him at first; then they grew tired of his silence and \
+    went back to their games. In April the room was empty, the bed made, and on the table lay a small \
+    brass key with a paper tag that read: for the one who asks. ";
+/// Tokens between start and first token.
+const START_TOKENS: usize = 16;
+/// Tokens of a document.
+const DOCUMENT: usize = 512;
+/// Prompts continued from a document, and the tokens of each.
+const FIELDS: (usize, usize) = (8, 64);
+/// Tokens generated between two looks at the clock.
+const BLOCK: usize = 10;
+
+/// Tokens to run: the text's, over and over; where there is no vocabulary, any.
+struct Prompts(Vec<u32>);
+
+impl Prompts {
+    fn new(model: &Model) -> Prompts {
+        let of_text = model.tokenizer().ok().and_then(|tokenizer| tokenizer.encode(TEXT.as_bytes()).ok());
+        Prompts(of_text.filter(|tokens| !tokens.is_empty()).unwrap_or_else(|| any_tokens(model)))
+    }
+
+    /// `n` tokens from token `start` on.
+    fn take(&self, start: usize, n: usize) -> Vec<u32> {
+        self.0.iter().copied().cycle().skip(start % self.0.len()).take(n).collect()
+    }
+}
+
+/// 251 tokens spread over the vocabulary by a linear congruence (Knuth's constants), without token 0.
+fn any_tokens(model: &Model) -> Vec<u32> {
+    let above_zero = (model.config().n_vocab as u64).saturating_sub(1).max(1);
+    let mut x = 1u64;
+    let mut next = || {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        // A vocabulary of one token has nothing but token 0.
+        ((1 + (x >> 33) % above_zero) as u32).min(model.config().n_vocab as u32 - 1)
+    };
+    (0..251).map(|_| next()).collect()
+}
+
+/// The model under test, open and ready.
+pub(super) struct Subject {
+    model: Model,
+    prompts: Prompts,
+    n_threads: usize,
+}
+
+/// `load_ms`, `start_to_first_token_ms`.
+pub(super) fn load(clock: &Clock<'_>, args: &ModelArgs, report: &mut Report) -> anyhow::Result<()> {
+    let samples = clock.timed(|| {
+        let started = Instant::now();
+        let model = args.open()?;
+        // Without a vocabulary a model runs all the same.
+        let tokenizer = model.tokenizer().is_ok();
+        let time = started.elapsed();
+        std::hint::black_box(tokenizer);
+        Ok(time)
+    })?;
+    push_ms(report, "load_ms", &samples);
+    report.push_one("load_ms_first", Unit::Milliseconds, Some(samples.first * 1e3));
+    let samples = clock.timed(|| {
+        let started = Instant::now();
+        let model = args.open()?;
+        let tokens = Prompts::new(&model).take(0, START_TOKENS);
+        let mut state = model.new_state()?;
+        let mut logits = run(&model, &mut state, &tokens, Want::LAST_LOGITS)?.logits;
+        Sampler::new(SamplerConfig::greedy())?.sample(&mut logits)?;
+        Ok(started.elapsed())
+    })?;
+    push_ms(report, "start_to_first_token_ms", &samples);
+    report.push_one("start_to_first_token_ms_first", Unit::Milliseconds, Some(samples.first * 1e3));
+    Ok(())
+}
+
+impl Subject {
+    pub(super) fn new(args: &ModelArgs) -> anyhow::Result<Subject> {
+        let model = args.open()?;
+        Ok(Subject { prompts: Prompts::new(&model), model, n_threads: args.n_threads() })
+    }
+
+    pub(super) fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// `tokenize_us`, `tokenize_mb_s`.
+    pub(super) fn tokenize(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
+        let Ok(tokenizer) = self.model.tokenizer() else {
+            report.push_one("tokenize_us", Unit::Microseconds, None);
+            report.push_one("tokenize_mb_s", Unit::MegabytesPerSecond, None);
+            return Ok(());
+        };
+        let samples = clock.time(|| {
+            std::hint::black_box(tokenizer.encode(std::hint::black_box(TEXT.as_bytes()))?);
+            Ok(())
+        })?;
+        let bytes = TEXT.len() as f64;
+        report.push("tokenize_us", Unit::Microseconds, Spread::of(samples.figures(|s| s * 1e6)));
+        let rates = Spread::of(samples.figures(|seconds| bytes / seconds / 1e6));
+        report.push("tokenize_mb_s", Unit::MegabytesPerSecond, rates);
+        Ok(())
+    }
+
+    /// `prefill512_tok_s`, `prefill2048_tok_s`.
+    pub(super) fn prefill(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
+        for n in [512, 2048] {
+            let tokens = self.prompts.take(0, n);
+            let samples = clock.time(|| {
+                let mut state = self.model.new_state()?;
+                run(&self.model, &mut state, &tokens, Want::LAST_LOGITS)?;
+                Ok(())
+            })?;
+            let rates = Spread::of(samples.figures(|seconds| n as f64 / seconds));
+            report.push(format!("prefill{n}_tok_s"), Unit::TokensPerSecond, rates);
+            if n == 512 {
+                report.push_llama_bench("pp512", rates);
+            }
+        }
+        Ok(())
+    }
+
+    /// `parN_tok_s`.
+    pub(super) fn parallel(&self, clock: &Clock<'_>, n: usize, report: &mut Report) -> anyhow::Result<()> {
+        const PROMPT: usize = 8;
+        let mut states = (0..n).map(|_| self.model.new_state()).collect::<Result<Vec<State>, _>>()?;
+        let mut samplers =
+            (0..n).map(|_| Sampler::new(SamplerConfig::greedy())).collect::<Result<Vec<_>, _>>()?;
+        let mut tokens: Vec<Vec<u32>> = (0..n).map(|i| self.prompts.take(i * PROMPT, PROMPT)).collect();
+        let mut step = || -> anyhow::Result<()> {
+            let mut sequences: Vec<Sequence<'_>> = states
+                .iter_mut()
+                .zip(&tokens)
+                .map(|(state, tokens)| Sequence { state, tokens, want: Want::LAST_LOGITS })
+                .collect();
+            let mut outputs = self.model.forward(&mut sequences)?;
+            pick(&mut outputs, &mut samplers, &mut tokens, self.n_threads)
+        };
+        // The prompts, and steps for buffers and caches.
+        for _ in 0..3 {
+            step()?;
+        }
+        let samples = clock.time(step)?;
+        let rates = Spread::of(samples.figures(|seconds| n as f64 / seconds));
+        report.push(format!("par{n}_tok_s"), Unit::TokensPerSecond, rates);
+        Ok(())
+    }
+
+    /// `doc_state_ms`.
+    pub(super) fn document_state(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
+        let tokens = self.prompts.take(0, DOCUMENT);
+        let samples = clock.time(|| {
+            std::hint::black_box(self.document(&tokens)?);
+            Ok(())
+        })?;
+        push_ms(report, "doc_state_ms", &samples);
+        Ok(())
+    }
+
+    /// Reads a document; its state's slabs in the caller's memory.
+    fn document(&self, tokens: &[u32]) -> anyhow::Result<Vec<Vec<f32>>> {
+        let mut state = self.model.new_state()?;
+        run(&self.model, &mut state, tokens, Want::NOTHING)?;
+        let slabs = state.slabs().iter().map(|slab| Ok(state.read(slab.name)?.values));
+        slabs.collect()
+    }
+
+    /// `field_analysis_ms`.
+    pub(super) fn fields(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
+        let slabs = self.document(&self.prompts.take(0, DOCUMENT))?;
+        let (n_fields, n_tokens) = FIELDS;
+        let tokens: Vec<Vec<u32>> =
+            (0..n_fields).map(|field| self.prompts.take(1000 + 37 * field, n_tokens)).collect();
+        let samples = clock.time(|| {
+            let mut document = self.model.new_state()?;
+            let names: Vec<&'static str> = document.slabs().iter().map(|slab| slab.name).collect();
+            for (name, values) in names.iter().zip(&slabs) {
+                document.write(name, values)?;
+            }
+            let mut states = (1..n_fields).map(|_| document.fork()).collect::<Result<Vec<State>, _>>()?;
+            states.push(document);
+            let mut sequences: Vec<Sequence<'_>> = states
+                .iter_mut()
+                .zip(&tokens)
+                .map(|(state, tokens)| Sequence { state, tokens, want: Want::LAST_HIDDEN })
+                .collect();
+            std::hint::black_box(self.model.forward(&mut sequences)?);
+            Ok(())
+        })?;
+        push_ms(report, "field_analysis_ms", &samples);
+        Ok(())
+    }
+
+    /// `embed_ms`, `embed_last_ms`, `embed_mean_ms`.
+    pub(super) fn embed(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
+        let tokens = self.prompts.take(0, DOCUMENT);
+        let last = clock.time(|| {
+            let mut state = self.model.new_state()?;
+            std::hint::black_box(run(&self.model, &mut state, &tokens, Want::LAST_HIDDEN)?);
+            Ok(())
+        })?;
+        let all = Want { hidden: Rows::All, logits: Rows::None };
+        let mean = clock.time(|| {
+            let mut state = self.model.new_state()?;
+            let hidden = run(&self.model, &mut state, &tokens, all)?.hidden;
+            std::hint::black_box(mean_row(&hidden, self.model.config().n_channels));
+            Ok(())
+        })?;
+        let [last, mean] = [last, mean].map(|samples| Spread::of(samples.figures(|s| s * 1e3)));
+        let faster = if mean.median < last.median { mean } else { last };
+        report.push("embed_ms", Unit::Milliseconds, faster);
+        report.push("embed_last_ms", Unit::Milliseconds, last);
+        report.push("embed_mean_ms", Unit::Milliseconds, mean);
+        Ok(())
+    }
+
+    /// `gen_tok_s`.
+    pub(super) fn generate(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
+        const PROMPT: usize = 32;
+        let mut sampler = Sampler::new(SamplerConfig::greedy())?;
+        let mut state = self.model.new_state()?;
+        let mut logits =
+            run(&self.model, &mut state, &self.prompts.take(0, PROMPT), Want::LAST_LOGITS)?.logits;
+        let samples = clock.time(|| {
+            for _ in 0..BLOCK {
+                let token = sampler.sample(&mut logits)?;
+                logits = run(&self.model, &mut state, &[token], Want::LAST_LOGITS)?.logits;
+            }
+            Ok(())
+        })?;
+        let rates = Spread::of(samples.figures(|seconds| BLOCK as f64 / seconds));
+        report.push("gen_tok_s", Unit::TokensPerSecond, rates);
+        report.push_llama_bench("tg128", rates);
+        Ok(())
+    }
+
+    /// `gen_mb_per_token`, `gen_gb_s`, `gen_bandwidth_fraction`: what generation reads, if it was measured, beside what
+    /// the memory can deliver, if that was.
+    pub(super) fn weigh_generation(&self, bandwidth: Option<f64>, report: &mut Report) -> anyhow::Result<()> {
+        let Some(rate) = report.value("gen_tok_s") else { return Ok(()) };
+        let mut bytes = 0.0;
+        for weight in Catalog::new(self.model.file(), self.model.config())?.weights() {
+            let rows = if weight.row.name == "emb.weight" { weight.shape.first().copied() } else { None };
+            bytes += weight.data.len() as f64 / rows.unwrap_or(1).max(1) as f64;
+        }
+        let state: usize =
+            self.model.state_layout().slabs.iter().map(|slab| slab.len() * size_of::<f32>()).sum();
+        // Read and written.
+        bytes += 2.0 * state as f64;
+        report.push_one("gen_mb_per_token", Unit::Megabytes, Some(bytes / 1e6));
+        report.push_one("gen_gb_s", Unit::GigabytesPerSecond, Some(bytes * rate / 1e9));
+        if let Some(bandwidth) = bandwidth {
+            let fraction = Some(bytes * rate / 1e9 / bandwidth);
+            report.push_one("gen_bandwidth_fraction", Unit::Fraction, fraction);
+        }
+        Ok(())
+    }
+}
+
+fn push_ms(report: &mut Report, key: &str, samples: &Samples) {
+    report.push(key, Unit::Milliseconds, Spread::of(samples.figures(|seconds| seconds * 1e3)));
+}
+
+/// One sequence's next tokens.
+fn run(model: &Model, state: &mut State, tokens: &[u32], want: Want) -> anyhow::Result<Output> {
+    Ok(model.forward(&mut [Sequence { state, tokens, want }])?.pop().unwrap_or_default())
+}
+
+/// What one sequence's next token is picked from, and where it goes.
+type Logits<'a> = ((&'a mut Output, &'a mut Sampler), &'a mut Vec<u32>);
+
+/// Each sequence's next token, by several threads where that is worth their start.
+fn pick(
+    outputs: &mut [Output],
+    samplers: &mut [Sampler],
+    tokens: &mut [Vec<u32>],
+    n_threads: usize,
+) -> anyhow::Result<()> {
+    /// Sequences a thread has at least.
+    const SHARE: usize = 4;
+    let share = outputs.len().div_ceil(n_threads.max(1)).max(SHARE);
+    let mut sequences: Vec<_> = outputs.iter_mut().zip(samplers).zip(tokens).collect();
+    let mut shares = sequences.chunks_mut(share);
+    std::thread::scope(|scope| {
+        let own = shares.next();
+        let spawn = |share| std::thread::Builder::new().spawn_scoped(scope, move || pick_each(share));
+        let threads: Vec<_> = shares.map(spawn).collect();
+        own.map_or(Ok(()), pick_each)?;
+        for thread in threads {
+            thread?.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a sampling thread panicked")))?;
+        }
+        Ok(())
+    })
+}
+
+fn pick_each(sequences: &mut [Logits<'_>]) -> anyhow::Result<()> {
+    for ((output, sampler), tokens) in sequences {
+        **tokens = vec![sampler.sample(&mut output.logits)?];
+    }
+    Ok(())
+}
+
+/// The mean of rows `(n, width)`.
+fn mean_row(rows: &[f32], width: usize) -> Vec<f32> {
+    let mut mean = vec![0.0; width];
+    let n = (rows.len() / width.max(1)).max(1) as f32;
+    for row in rows.chunks_exact(width.max(1)) {
+        mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += value);
+    }
+    mean.iter_mut().for_each(|mean| *mean /= n);
+    mean
+}
