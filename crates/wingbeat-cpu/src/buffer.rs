@@ -88,21 +88,27 @@ impl Buffer {
 }
 
 /// Rows that several threads read, or write, each its own part.
-#[derive(Clone, Copy)]
-pub(crate) struct SharedRows<'a> {
-    start: *mut f32,
+pub(crate) struct SharedRows<'a, T = f32> {
+    start: *mut T,
     len: usize,
     width: usize,
-    values: PhantomData<&'a mut [f32]>,
+    values: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it only hands out parts through `part`, whose callers promise that parts don't overlap.
-unsafe impl Sync for SharedRows<'_> {}
-// SAFETY: as above.
-unsafe impl Send for SharedRows<'_> {}
+impl<T> Clone for SharedRows<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for SharedRows<'_, T> {}
 
-impl<'a> SharedRows<'a> {
-    pub(crate) fn new(values: &'a mut [f32], width: usize) -> SharedRows<'a> {
+// SAFETY: it only hands out parts through `part`, whose callers promise that parts don't overlap.
+unsafe impl<T: Send> Sync for SharedRows<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for SharedRows<'_, T> {}
+
+impl<'a, T> SharedRows<'a, T> {
+    pub(crate) fn new(values: &'a mut [T], width: usize) -> SharedRows<'a, T> {
         SharedRows { start: values.as_mut_ptr(), len: values.len(), width, values: PhantomData }
     }
 
@@ -112,17 +118,18 @@ impl<'a> SharedRows<'a> {
     /// The rows must come from [`Buffer::shared`] or [`SharedRows::new`], and while the returned slice lives, no other
     /// slice that overlaps it may be used, on any thread.
     #[allow(clippy::mut_from_ref)]
-    pub(crate) unsafe fn part(&self, t: usize, cols: Range<usize>) -> &'a mut [f32] {
+    pub(crate) unsafe fn part(&self, t: usize, cols: Range<usize>) -> &'a mut [T] {
         self.check(t, &cols);
         // SAFETY: inside the slice this was made from (checked above), which is borrowed mutably for 'a; the caller
         // promises that no other part overlaps.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(t * self.width + cols.start), cols.len()) }
     }
+
     /// Columns `cols` of row `t`, to read.
     ///
     /// # Safety
     /// While the returned slice lives, nothing may be written where it lies, on any thread.
-    pub(crate) unsafe fn read(&self, t: usize, cols: Range<usize>) -> &'a [f32] {
+    pub(crate) unsafe fn read(&self, t: usize, cols: Range<usize>) -> &'a [T] {
         self.check(t, &cols);
         // SAFETY: inside the slice this was made from (checked above); the caller promises that nobody writes there.
         unsafe { std::slice::from_raw_parts(self.start.add(t * self.width + cols.start), cols.len()) }

@@ -11,6 +11,7 @@ mod matrix;
 mod ops;
 mod pool;
 mod simd;
+mod sparse;
 mod state;
 
 pub use buffer::Buffer;

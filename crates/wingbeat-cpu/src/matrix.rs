@@ -1,7 +1,9 @@
 //! A weight matrix where it lies in the file, and the kernels for its type.
 
-use crate::kernels::{Columns, Kernels, MatVec};
+use crate::kernels::{Columns, Kernels, MatMany, MatVec};
 use wingbeat_backend::{BackendError, MatrixSource, Orientation};
+use crate::sparse::SparseMatrix;
+use std::sync::OnceLock;
 use wingbeat_format::DType;
 
 /// A matrix in its stored type, in place.
@@ -11,6 +13,8 @@ pub struct Matrix {
     pub(crate) kind: Kind,
     /// The words that products of several rows of activations are made of; none: f32.
     pub(crate) form: Option<Form>,
+    /// A copy for inputs that are mostly zero, once such inputs have been seen.
+    pub(crate) sparse: OnceLock<SparseMatrix>,
 }
 
 /// Words of neighbouring columns that the processor multiplies at once.
@@ -35,8 +39,8 @@ impl Form {
 /// How products with a matrix are computed.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// Stored floats times f32.
-    Float(unsafe fn(&mut MatVec<'_>)),
+    /// Stored floats times f32: one vector, a few.
+    Float(unsafe fn(&mut MatVec<'_>), unsafe fn(&MatMany<'_>)),
     /// Quantized blocks times int8 blocks.
     Int8(unsafe fn(&mut MatVec<'_>)),
     /// Stored floats, transposed, times f32.
@@ -49,9 +53,9 @@ impl Matrix {
     pub(crate) fn new(source: &MatrixSource, kernels: &Kernels, exact: bool) -> Result<Matrix, BackendError> {
         let row_bytes = source.checked_row_bytes()?;
         let kind = match (source.orientation, source.dtype) {
-            (Orientation::RowMajor, DType::F32) => Kind::Float(kernels.matvec_f32),
-            (Orientation::RowMajor, DType::F16) => Kind::Float(kernels.matvec_f16),
-            (Orientation::RowMajor, DType::BF16) => Kind::Float(kernels.matvec_bf16),
+            (Orientation::RowMajor, DType::F32) => Kind::Float(kernels.matvec_f32, kernels.matmany_f32),
+            (Orientation::RowMajor, DType::F16) => Kind::Float(kernels.matvec_f16, kernels.matmany_f16),
+            (Orientation::RowMajor, DType::BF16) => Kind::Float(kernels.matvec_bf16, kernels.matmany_bf16),
             (Orientation::Transposed, DType::F32) => Kind::Columns(kernels.columns_f32),
             (Orientation::Transposed, DType::F16) => Kind::Columns(kernels.columns_f16),
             (Orientation::Transposed, DType::BF16) => Kind::Columns(kernels.columns_bf16),
@@ -85,7 +89,7 @@ impl Matrix {
             _ if matches!(kind, Kind::Int8(_)) => Some(Form::Int8),
             _ => None,
         };
-        Ok(Matrix { source: source.clone(), row_bytes, kind, form })
+        Ok(Matrix { source: source.clone(), row_bytes, kind, form, sparse: OnceLock::new() })
     }
 
     /// Row `row` of a row-major matrix, as f32.

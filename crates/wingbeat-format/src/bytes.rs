@@ -74,6 +74,23 @@ impl Bytes {
         matches!(&*self.source, Source::Map(guard, _) if guard.is_damaged())
     }
 
+    /// Tells the system that these bytes will hardly be read again: pages of a mapped file leave this process's resident
+    /// memory, not the system's cache, and come back when they are read. Does nothing to other bytes, and nothing on
+    /// systems that have no such call.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Source::Map(_, map) = &*self.source {
+            // SAFETY: the map is of a file and never written through, so a dropped page is read again with the same
+            // contents.
+            #[allow(unsafe_code)]
+            let advised = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, self.range.start, self.range.len())
+            };
+            // Advice: memory stays resident where it is not taken.
+            drop(advised);
+        }
+    }
+
     /// Whether the bytes are a mapped file's, paged in at first use and shared with other processes.
     pub fn is_mapped(&self) -> bool {
         matches!(*self.source, Source::Map(..))

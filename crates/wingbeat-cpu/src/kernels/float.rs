@@ -2,7 +2,7 @@
 //! widening of a row to f32.
 
 use super::MatVec;
-use crate::simd::Simd;
+use crate::{buffer::SharedRows, simd::{Simd, prefetch}};
 use half::{bf16, f16};
 use std::ops::Range;
 
@@ -82,6 +82,112 @@ unsafe fn dot<S: Simd, W: FloatType>(w: *const u8, x: &[f32]) -> f32 {
             i += 1;
         }
         sum
+    }
+}
+
+/// Rows of activations that a row of weights meets at a time: what the registers hold of sums.
+pub(crate) const MANY: usize = 8;
+
+/// Products of some rows of a row-major matrix with a few vectors.
+pub(crate) struct MatMany<'a> {
+    /// The whole matrix.
+    pub(crate) weights: &'a [u8],
+    /// Bytes from row to row.
+    pub(crate) row_bytes: usize,
+    /// Rows to compute.
+    pub(crate) rows: Range<usize>,
+    /// The vectors `(n, cols)`.
+    pub(crate) x: &'a [f32],
+    pub(crate) cols: usize,
+    /// `(n, all rows)`
+    pub(crate) y: SharedRows<'a>,
+    /// Whether the products are added to `y`.
+    pub(crate) add: bool,
+}
+
+/// Columns that all vectors have in the first-level cache at once.
+const MANY_COLS: usize = 1024;
+
+/// Rows whose sums are kept until all their columns are through.
+const MANY_ROWS: usize = 64;
+
+/// Each row of weights is read and widened once for up to [`MANY`] vectors.
+///
+/// # Safety
+/// The instructions of `S` are there, and no other thread touches these rows of `y`.
+#[inline(always)]
+pub(super) unsafe fn matmany<S: Simd, W: FloatType>(args: &MatMany<'_>) {
+    let MatMany { weights, row_bytes, x, cols, .. } = *args;
+    assert!(row_bytes >= cols * W::BYTES && args.rows.end * row_bytes <= weights.len() && cols > 0);
+    let n = x.len() / cols;
+    for first_row in args.rows.clone().step_by(MANY_ROWS) {
+        let rows = first_row..(first_row + MANY_ROWS).min(args.rows.end);
+        for first in (0..n).step_by(MANY) {
+            let tokens = first..(first + MANY).min(n);
+            let x = &x[first * cols..tokens.end * cols];
+            let mut sums = [[0.0; MANY]; MANY_ROWS];
+            for col in (0..cols).step_by(MANY_COLS) {
+                let part = MANY_COLS.min(cols - col);
+                for (row, sums) in rows.clone().zip(&mut sums) {
+                    // SAFETY: the row and the vectors lie inside their slices, checked above.
+                    unsafe {
+                        let w = weights.as_ptr().add(row * row_bytes + col * W::BYTES);
+                        let x = x.as_ptr().add(col);
+                        match tokens.len() {
+                            1 => dots::<S, W, 1>(w, x, cols, part, sums),
+                            2 => dots::<S, W, 2>(w, x, cols, part, sums),
+                            3 => dots::<S, W, 3>(w, x, cols, part, sums),
+                            4 => dots::<S, W, 4>(w, x, cols, part, sums),
+                            5 => dots::<S, W, 5>(w, x, cols, part, sums),
+                            6 => dots::<S, W, 6>(w, x, cols, part, sums),
+                            7 => dots::<S, W, 7>(w, x, cols, part, sums),
+                            _ => dots::<S, W, MANY>(w, x, cols, part, sums),
+                        }
+                    }
+                }
+            }
+            for (i, t) in tokens.enumerate() {
+                // SAFETY: the caller's promise.
+                let y = unsafe { args.y.part(t, rows.clone()) };
+                for (y, sums) in y.iter_mut().zip(&sums) {
+                    *y = if args.add { *y + sums[i] } else { sums[i] };
+                }
+            }
+        }
+    }
+}
+
+/// Adds the dot products of `n` weights with `M` vectors that are `stride` apart to `out`.
+///
+/// # Safety
+/// The instructions of `S` are there, `w` holds `n` values and so does each vector.
+#[inline(always)]
+unsafe fn dots<S: Simd, W: FloatType, const M: usize>(
+    w: *const u8,
+    x: *const f32,
+    stride: usize,
+    n: usize,
+    out: &mut [f32; MANY],
+) {
+    // SAFETY: `i` stays below `n`; the caller's promise.
+    unsafe {
+        let mut sums = [S::splat(0.0); M];
+        let mut i = 0;
+        while i + S::LANES <= n {
+            prefetch(w.wrapping_add(i * W::BYTES + 4096));
+            let weights = W::load::<S>(w.add(i * W::BYTES));
+            for (m, sum) in sums.iter_mut().enumerate() {
+                *sum = S::fma(weights, S::load(x.add(m * stride + i)), *sum);
+            }
+            i += S::LANES;
+        }
+        for (m, sum) in sums.into_iter().enumerate() {
+            let mut sum = S::sum(sum);
+            for i in i..n {
+                sum += W::scalar(w.add(i * W::BYTES)) * *x.add(m * stride + i);
+            }
+            out[m] += sum;
+        }
     }
 }
 

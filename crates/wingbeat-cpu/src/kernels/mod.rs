@@ -11,6 +11,7 @@ mod exp;
 mod float;
 mod int8;
 mod panel;
+mod sparse;
 mod tiles;
 mod time_mix;
 
@@ -18,9 +19,11 @@ mod time_mix;
 mod tests;
 
 pub(crate) use activate::Epilogue;
-pub(crate) use float::Columns;
+pub(crate) use float::{Columns, MatMany};
 use float::{Bf16, F16, F32};
-pub(crate) use int8::{QuantRows, SCALE_VALUES};
+pub(crate) use crate::simd::prefetch;
+pub(crate) use int8::{QuantRows, SCALE_VALUES, k_scales};
+pub(crate) use sparse::SparseProduct;
 pub(crate) use panel::{PANEL_ROWS, Panel};
 pub(crate) use tiles::{PackedRows, PackedView, PanelSource, TILE_BLOCK, Tiles, n_tiles, panels, tile_rows};
 pub(crate) type TilePanel = tiles::Panel;
@@ -53,6 +56,9 @@ macro_rules! kernel_list {
             matvec_f32(a: &mut MatVec<'_>) = float::matvec::<S, F32>;
             matvec_f16(a: &mut MatVec<'_>) = float::matvec::<S, F16>;
             matvec_bf16(a: &mut MatVec<'_>) = float::matvec::<S, Bf16>;
+            matmany_f32(a: &MatMany<'_>) = float::matmany::<S, F32>;
+            matmany_f16(a: &MatMany<'_>) = float::matmany::<S, F16>;
+            matmany_bf16(a: &MatMany<'_>) = float::matmany::<S, Bf16>;
             matvec_q8_0(a: &mut MatVec<'_>) = int8::matvec_q8_0::<S>;
             matvec_q4_0(a: &mut MatVec<'_>) = int8::matvec_q4_0::<S>;
             matvec_q4_1(a: &mut MatVec<'_>) = int8::matvec_q4_1::<S>;
@@ -71,6 +77,7 @@ macro_rules! kernel_list {
             widen_f16(row: &[u8], out: &mut [f32]) = float::widen::<S, F16>;
             widen_bf16(row: &[u8], out: &mut [f32]) = float::widen::<S, Bf16>;
             panel(a: &Panel<'_>) = panel::product::<S>;
+            sparse(a: &SparseProduct<'_>) = sparse::sparse::<S>;
             pack_int8(x: &[f32], out: &PackedView<'_>, rows: Range<usize>) = tiles::pack_int8::<S>;
             pack_int16(x: &[f32], out: &PackedView<'_>, rows: Range<usize>) = tiles::pack_int16::<S>;
             panel_of_int8(source: &PanelSource<'_>, panel: &mut TilePanel) = tiles::panel_of_int8::<S>;

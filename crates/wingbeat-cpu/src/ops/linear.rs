@@ -8,7 +8,7 @@ use crate::{
     CpuBackend, Scratch,
     buffer::SharedRows,
     kernels::{
-        Columns, Epilogue, Kernels, MatVec, PANEL_ROWS, PackedView, Panel, PanelSource, QuantRows, Tiles, n_tiles, panels,
+        Columns, Epilogue, Kernels, MatMany, MatVec, PANEL_ROWS, PackedView, Panel, PanelSource, QuantRows, Tiles, n_tiles, panels,
         tile_rows,
     },
     matrix::{Form, Kind, Matrix},
@@ -19,10 +19,10 @@ use std::ops::Range;
 use wingbeat_backend::{Activation, Linear};
 
 /// From how many rows of activations on making panels pays, measured on RWKV-7 0.1b shapes.
-const WIDENED_MIN_TOKENS: usize = 6;
+const WIDENED_MIN_TOKENS: usize = 16;
 const WIDENED_MIN_TOKENS_QUANTIZED: usize = 10;
 const INT8_MIN_TOKENS: usize = 2;
-const INT16_MIN_TOKENS: usize = 4;
+const INT16_MIN_TOKENS: usize = 16;
 
 /// How a product is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +41,7 @@ pub(crate) fn method(weight: &Matrix, n_tokens: usize) -> Method {
         (Kind::Decoded, _) => Method::Widened,
         (_, Some(Form::Int8)) if n_tokens >= INT8_MIN_TOKENS => Method::Words(Form::Int8),
         (_, Some(Form::Int16)) if n_tokens >= INT16_MIN_TOKENS => Method::Words(Form::Int16),
-        (Kind::Float(_), _) if n_tokens >= WIDENED_MIN_TOKENS => Method::Widened,
+        (Kind::Float(..), _) if n_tokens >= WIDENED_MIN_TOKENS => Method::Widened,
         (Kind::Int8(_), _) if n_tokens >= WIDENED_MIN_TOKENS_QUANTIZED => Method::Widened,
         _ => Method::Stored,
     }
@@ -80,6 +80,12 @@ struct Pack<'a> {
 
 impl CpuPass<'_> {
     pub(super) fn run_linear(&mut self, jobs: &mut [Linear<'_, CpuBackend>]) {
+        if let [job] = jobs
+            && job.sparse_x
+            && self.run_sparse(job)
+        {
+            return;
+        }
         for jobs in jobs.chunks_mut(MAX_JOBS) {
             self.run_jobs(jobs);
         }
@@ -138,7 +144,7 @@ impl CpuPass<'_> {
         // One row of activations: one stream a thread, which memory likes best. Many: shares that even out.
         let n_shares = match pool.n_threads() {
             1 => 1,
-            n if n_tokens < INT8_MIN_TOKENS => n,
+            n if n_tokens == 1 => n,
             n => n * SHARES_A_THREAD,
         };
         pool.run(n_shares, &|thread, share_index| {
@@ -190,6 +196,11 @@ impl Job<'_> {
     unsafe fn run_stored(&self, kernels: &Kernels, rows: Range<usize>, n_tokens: usize, scratch: &mut Scratch) {
         let cols = self.weight.source.cols;
         let add = matches!(self.activation, Activation::Add);
+        if let (Kind::Float(_, kernel), 2..) = (self.weight.kind, n_tokens) {
+            let (weights, row_bytes) = (&self.weight.source.data[..], self.weight.row_bytes);
+            // SAFETY: the table's instructions are there; the caller's promise.
+            return unsafe { kernel(&MatMany { weights, row_bytes, rows, x: self.x, cols, y: self.y, add }) };
+        }
         let Scratch { quantized, product, .. } = scratch;
         if matches!(self.weight.kind, Kind::Int8(_)) {
             quantized.reserve(n_tokens, cols);
@@ -229,7 +240,7 @@ impl Job<'_> {
         // SAFETY: the kernels are of the table, whose instructions are there; they check lengths.
         unsafe {
             match self.weight.kind {
-                Kind::Float(kernel) => kernel(&mut MatVec { weights, row_bytes, rows, x, q: None, out }),
+                Kind::Float(kernel, _) => kernel(&mut MatVec { weights, row_bytes, rows, x, q: None, out }),
                 Kind::Int8(kernel) => {
                     kernel(&mut MatVec { weights, row_bytes, rows, x, q: Some((quantized, t)), out });
                 }

@@ -2,6 +2,7 @@
 
 mod linear;
 mod rows;
+mod sparse;
 mod time_mix;
 
 pub(crate) use linear::{Method, method};
@@ -20,6 +21,8 @@ pub struct CpuPass<'a> {
     states: Vec<&'a mut State>,
     /// Rows of the buffers in use: the batch's, then the selected ones.
     n_rows: usize,
+    /// Copies of matrices made so far, see `sparse.rs`.
+    copies: usize,
 }
 
 impl<'a> CpuPass<'a> {
@@ -30,7 +33,7 @@ impl<'a> CpuPass<'a> {
         states: Vec<&'a mut State>,
     ) -> CpuPass<'a> {
         assert_eq!(batch.sequences().len(), states.len(), "one state a sequence");
-        CpuPass { kernels, workers, batch, states, n_rows: batch.n_rows() }
+        CpuPass { kernels, workers, batch, states, n_rows: batch.n_rows(), copies: 0 }
     }
 }
 

@@ -16,6 +16,24 @@ impl Simd for Avx512 {
     const TILE: usize = 4;
 
     #[inline(always)]
+    unsafe fn list_non_zero(x: &[f32], index: *mut u16, value: *mut f32) -> usize {
+        unsafe {
+            let mut n = 0;
+            let mut places = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            for x in x.chunks(16) {
+                let lanes = (1u32 << x.len()).wrapping_sub(1) as u16;
+                let v = _mm512_maskz_loadu_ps(lanes, x.as_ptr());
+                let counts = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(v, _mm512_setzero_ps());
+                _mm512_storeu_ps(value.add(n), _mm512_maskz_compress_ps(counts, v));
+                let places_of = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(counts, places));
+                _mm256_storeu_si256(index.add(n).cast(), places_of);
+                places = _mm512_add_epi32(places, _mm512_set1_epi32(16));
+                n += counts.count_ones() as usize;
+            }
+            n
+        }
+    }
+    #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
         unsafe { _mm512_set1_ps(x) }
     }
@@ -31,6 +49,18 @@ impl Simd for Avx512 {
     unsafe fn load_bf16(p: *const u8) -> __m512 {
         unsafe {
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(p.cast()))))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(p.cast()))) }
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(p: *const u8) -> (__m512, __m512) {
+        unsafe {
+            let words = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+            let low = _mm512_and_si512(words, _mm512_set1_epi32(15));
+            (_mm512_cvtepi32_ps(low), _mm512_cvtepi32_ps(_mm512_srli_epi32::<4>(words)))
         }
     }
     #[inline(always)]

@@ -45,12 +45,32 @@ pub(crate) trait Simd: Copy {
     /// Rows of activations in a tile of the panel product: what the registers hold beside four rows of weights.
     const TILE: usize;
 
+    /// Lists the values of `x` that are not zero (what is no number is not zero), with their places; returns how many.
+    /// The lists have room for a vector more than `x` has values, at most 65536.
+    #[inline(always)]
+    unsafe fn list_non_zero(x: &[f32], index: *mut u16, value: *mut f32) -> usize {
+        let mut n = 0;
+        for (i, &x) in x.iter().enumerate() {
+            // Written in any case, kept if it counts: nothing to mispredict.
+            // SAFETY: the lists have room for every value.
+            unsafe {
+                index.add(n).write(i as u16);
+                value.add(n).write(x);
+            }
+            n += usize::from(x != 0.0);
+        }
+        n
+    }
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
     /// Widens IEEE half-precision values.
     unsafe fn load_f16(p: *const u8) -> Self::V;
     /// Widens bfloat16 values.
     unsafe fn load_bf16(p: *const u8) -> Self::V;
+    /// Widens signed bytes.
+    unsafe fn load_i8(p: *const u8) -> Self::V;
+    /// Widens the low and the high four bits of as many bytes as lanes.
+    unsafe fn load_nibbles(p: *const u8) -> (Self::V, Self::V);
     unsafe fn store(p: *mut f32, v: Self::V);
     /// Rounds to nearest (ties to even) and stores a byte a lane; the values are within ±127.
     unsafe fn store_i8(p: *mut i8, v: Self::V);

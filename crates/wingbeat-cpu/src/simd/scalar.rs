@@ -50,6 +50,17 @@ impl Simd for Scalar {
         std::array::from_fn(|i| bf16::from_bits(unsafe { half_bits(p, i) }).to_f32())
     }
     #[inline(always)]
+    unsafe fn load_i8(p: *const u8) -> [f32; N] {
+        // SAFETY: valid for all lanes (trait contract).
+        unsafe { p.cast::<[i8; N]>().read() }.map(f32::from)
+    }
+    #[inline(always)]
+    unsafe fn load_nibbles(p: *const u8) -> ([f32; N], [f32; N]) {
+        // SAFETY: valid for all lanes (trait contract).
+        let bytes = unsafe { p.cast::<[u8; N]>().read() };
+        (bytes.map(|byte| f32::from(byte & 15)), bytes.map(|byte| f32::from(byte >> 4)))
+    }
+    #[inline(always)]
     unsafe fn store(p: *mut f32, v: [f32; N]) {
         // SAFETY: valid for all lanes (trait contract).
         unsafe { p.cast::<[f32; N]>().write_unaligned(v) }

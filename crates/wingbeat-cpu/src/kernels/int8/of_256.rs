@@ -8,7 +8,7 @@ use crate::simd::Blocks;
 /// # Safety
 /// `p` must be valid for 12 bytes.
 #[inline(always)]
-pub(in crate::kernels) unsafe fn k_scales(p: *const u8) -> ([u8; 8], [u8; 8]) {
+pub(crate) unsafe fn k_scales(p: *const u8) -> ([u8; 8], [u8; 8]) {
     // SAFETY: the caller's promise.
     let [a, b, c] = unsafe { p.cast::<[u32; 3]>().read_unaligned() }.map(u32::from_le);
     // Four scales, four minimums and, in nibbles, the low bits of four more of each, whose high bits are the top two
