@@ -19,8 +19,7 @@ pub enum Level {
 }
 
 /// All of them, slowest first.
-const LEVELS: [Level; 5] =
-    [Level::Scalar, Level::Neon, Level::Avx2, Level::AvxVnni, Level::Avx512];
+const LEVELS: [Level; 5] = [Level::Scalar, Level::Neon, Level::Avx2, Level::AvxVnni, Level::Avx512];
 
 impl Level {
     /// Every level that can run here, slowest first.

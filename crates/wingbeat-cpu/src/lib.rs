@@ -20,7 +20,7 @@ pub use matrix::Matrix;
 pub use ops::CpuPass;
 pub use state::State;
 
-use kernels::{Kernels, PackedRows, QuantRows, TilePanel};
+use kernels::{Kernels, PackedRows, Panel, QuantRows};
 use matrix::{Form, Kind};
 use ops::Method;
 use pool::Pool;
@@ -61,9 +61,8 @@ pub(crate) struct Workers {
 #[derive(Default)]
 pub(crate) struct Scratch {
     pub(crate) quantized: QuantRows,
-    pub(crate) panel: Vec<f32>,
     pub(crate) product: Vec<f32>,
-    pub(crate) words: TilePanel,
+    pub(crate) panel: Panel,
 }
 
 /// Threads at most: more than any machine has, so that a slip of the pen is caught.

@@ -1,9 +1,9 @@
 //! A weight matrix where it lies in the file, and the kernels for its type.
 
 use crate::kernels::{Columns, Kernels, MatMany, MatVec};
-use wingbeat_backend::{BackendError, MatrixSource, Orientation};
 use crate::sparse::SparseMatrix;
 use std::sync::OnceLock;
+use wingbeat_backend::{BackendError, MatrixSource, Orientation};
 use wingbeat_format::DType;
 
 /// A matrix in its stored type, in place.
@@ -11,8 +11,8 @@ pub struct Matrix {
     pub(crate) source: MatrixSource,
     pub(crate) row_bytes: usize,
     pub(crate) kind: Kind,
-    /// The words that products of several rows of activations are made of; none: f32.
-    pub(crate) form: Option<Form>,
+    /// The words that products of many rows of activations are made of.
+    pub(crate) form: Form,
     /// A copy for inputs that are mostly zero, once such inputs have been seen.
     pub(crate) sparse: OnceLock<SparseMatrix>,
 }
@@ -20,6 +20,8 @@ pub struct Matrix {
 /// Words of neighbouring columns that the processor multiplies at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Form {
+    /// One f32.
+    F32,
     /// Four int8 values.
     Int8,
     /// Two int16 values.
@@ -32,6 +34,7 @@ impl Form {
         match self {
             Form::Int8 => 1,
             Form::Int16 => 2,
+            Form::F32 => 4,
         }
     }
 }
@@ -45,7 +48,7 @@ pub(crate) enum Kind {
     Int8(unsafe fn(&mut MatVec<'_>)),
     /// Stored floats, transposed, times f32.
     Columns(unsafe fn(&mut Columns<'_>)),
-    /// Rows decoded one at a time into a scratch of one row, then f32: for quantized types in the exact mode.
+    /// No kernel on the stored type: always panels of f32, for quantized types in the exact mode.
     Decoded,
 }
 
@@ -85,9 +88,11 @@ impl Matrix {
         };
         // Matrices of F32 are products in f32: who stores them so wants them so.
         let form = match source.dtype {
-            DType::F16 | DType::BF16 if kernels.int16 && !exact && source.cols.is_multiple_of(2) => Some(Form::Int16),
-            _ if matches!(kind, Kind::Int8(_)) => Some(Form::Int8),
-            _ => None,
+            DType::F16 | DType::BF16 if kernels.int16 && !exact && source.cols.is_multiple_of(2) => {
+                Form::Int16
+            }
+            _ if matches!(kind, Kind::Int8(_)) => Form::Int8,
+            _ => Form::F32,
         };
         Ok(Matrix { source: source.clone(), row_bytes, kind, form, sparse: OnceLock::new() })
     }

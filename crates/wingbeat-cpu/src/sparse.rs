@@ -173,7 +173,8 @@ fn q4_k(source: &MatrixSource, pool: &mut Pool) -> Option<SparseWeights> {
                 let (group, at) = (i / GROUP, 16 + i / (2 * GROUP) * GROUP + i % GROUP);
                 let nibble = |output: usize| block(output)[at] >> (group % 2 * 4) & 15;
                 // SAFETY: the part's own outputs.
-                let row = unsafe { to_values.part(sup * SUPER_GROUP + i, outputs.start / 2..outputs.end / 2) };
+                let row =
+                    unsafe { to_values.part(sup * SUPER_GROUP + i, outputs.start / 2..outputs.end / 2) };
                 for (run, bytes) in row.chunks_exact_mut(RUN / 2).enumerate() {
                     for (k, byte) in bytes.iter_mut().enumerate() {
                         let output = outputs.start + run * RUN + k;

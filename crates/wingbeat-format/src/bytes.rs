@@ -84,7 +84,11 @@ impl Bytes {
             // contents.
             #[allow(unsafe_code)]
             let advised = unsafe {
-                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, self.range.start, self.range.len())
+                map.unchecked_advise_range(
+                    memmap2::UncheckedAdvice::DontNeed,
+                    self.range.start,
+                    self.range.len(),
+                )
             };
             // Advice: memory stays resident where it is not taken.
             drop(advised);

@@ -9,7 +9,7 @@ use std::{ops::Range, sync::Mutex};
 use wingbeat_backend::{Activation, Backend, Batch, LayerNorm, Linear, Pass, StateLayout};
 
 /// Bytes of activations that a pass may keep.
-const SCRATCH_BYTES: usize = 16 << 20;
+const SCRATCH_BYTES: usize = 18 << 20;
 /// Bytes of logits that a pass may keep.
 const LOGITS_BYTES: usize = 16 << 20;
 /// Rows that a pass has at least and at most, whatever the widths.
@@ -318,8 +318,12 @@ struct Plan {
 impl Plan {
     fn new<B: Backend>(forward: &Forward<B>, sequences: &[Sequence<'_, B::State>]) -> Plan {
         let logit_bytes = forward.config().n_vocab * size_of::<f32>();
+        // Passes of about the same size: each reads all weights, whatever it does with them.
+        let total: usize = sequences.iter().map(|s| s.tokens.len()).sum();
+        let limit = forward.max_pass_rows();
+        let n_passes = total.div_ceil(limit).max(1);
         Plan {
-            max_rows: forward.max_pass_rows(),
+            max_rows: total.div_ceil(n_passes).next_multiple_of(8).clamp(1, limit),
             max_logits: (LOGITS_BYTES / logit_bytes.max(1)).clamp(8, PASS_ROWS.end),
             next: vec![0; sequences.len()],
         }

@@ -5,9 +5,9 @@ mod of_256;
 mod of_32;
 
 pub(super) use of_32::{bit_is_clear, nibbles};
+pub(super) use of_32::{matvec_q4_0, matvec_q4_1, matvec_q5_0, matvec_q5_1, matvec_q8_0};
 pub(crate) use of_256::k_scales;
 pub(super) use of_256::q3_k_scales;
-pub(super) use of_32::{matvec_q4_0, matvec_q4_1, matvec_q5_0, matvec_q5_1, matvec_q8_0};
 pub(super) use of_256::{matvec_q2_k, matvec_q3_k, matvec_q4_k, matvec_q5_k, matvec_q6_k};
 
 use super::MatVec;

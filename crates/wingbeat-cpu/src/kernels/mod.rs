@@ -10,7 +10,6 @@ mod elementwise;
 mod exp;
 mod float;
 mod int8;
-mod panel;
 mod sparse;
 mod tiles;
 mod time_mix;
@@ -18,15 +17,15 @@ mod time_mix;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use activate::Epilogue;
-pub(crate) use float::{Columns, MatMany};
-use float::{Bf16, F16, F32};
 pub(crate) use crate::simd::prefetch;
+pub(crate) use activate::Epilogue;
+use float::{Bf16, F16, F32};
+pub(crate) use float::{Columns, MatMany};
 pub(crate) use int8::{QuantRows, SCALE_VALUES, k_scales};
 pub(crate) use sparse::SparseProduct;
-pub(crate) use panel::{PANEL_ROWS, Panel};
-pub(crate) use tiles::{PackedRows, PackedView, PanelSource, TILE_BLOCK, Tiles, n_tiles, panels, tile_rows};
-pub(crate) type TilePanel = tiles::Panel;
+pub(crate) use tiles::{
+    PackedRows, PackedView, Panel, PanelSource, TILE_BLOCK, Tiles, n_tiles, panels, tile_rows,
+};
 pub(crate) use time_mix::{HeadPart, KeysRows, ReadoutRows, WkvRows};
 
 use crate::level::Level;
@@ -76,12 +75,14 @@ macro_rules! kernel_list {
             widen_f32(row: &[u8], out: &mut [f32]) = float::widen::<S, F32>;
             widen_f16(row: &[u8], out: &mut [f32]) = float::widen::<S, F16>;
             widen_bf16(row: &[u8], out: &mut [f32]) = float::widen::<S, Bf16>;
-            panel(a: &Panel<'_>) = panel::product::<S>;
             sparse(a: &SparseProduct<'_>) = sparse::sparse::<S>;
             pack_int8(x: &[f32], out: &PackedView<'_>, rows: Range<usize>) = tiles::pack_int8::<S>;
             pack_int16(x: &[f32], out: &PackedView<'_>, rows: Range<usize>) = tiles::pack_int16::<S>;
-            panel_of_int8(source: &PanelSource<'_>, panel: &mut TilePanel) = tiles::panel_of_int8::<S>;
-            panel_of_int16(source: &PanelSource<'_>, panel: &mut TilePanel) = tiles::panel_of_int16::<S>;
+            panel_of_int8(source: &PanelSource<'_>, panel: &mut Panel) = tiles::panel_of_int8::<S>;
+            panel_of_int16(source: &PanelSource<'_>, panel: &mut Panel) = tiles::panel_of_int16::<S>;
+            pack_f32(x: &[f32], out: &PackedView<'_>, rows: Range<usize>) = tiles::pack_f32::<S>;
+            panel_of_f32(source: &PanelSource<'_>, panel: &mut Panel) = tiles::panel_of_f32::<S>;
+            f32_panel(a: &Tiles<'_>) = tiles::f32_panel::<S>;
             int8_panel(a: &Tiles<'_>) = tiles::int8_panel::<S>;
             int16_panel(a: &Tiles<'_>) = tiles::int16_panel::<S>;
             activate(z: &mut [f32], epilogue: Epilogue<'_>) = activate::activate::<S>;

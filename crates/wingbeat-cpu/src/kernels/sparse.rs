@@ -291,8 +291,12 @@ unsafe fn q4_k_tile<S: Simd, const P: usize>(
             let first = byte / (RUN / 2) * RUN + byte % (RUN / 2);
             for (half, sum) in sums.into_iter().enumerate() {
                 let o = first + half * (RUN / 2);
-                let scale = S::mul(S::load_f16(block.d.add(o).cast()), S::load_i8(block.scales.add(g * stride + o)));
-                let min = S::mul(S::load_f16(block.d_min.add(o).cast()), S::load_i8(block.mins.add(g * stride + o)));
+                let scale =
+                    S::mul(S::load_f16(block.d.add(o).cast()), S::load_i8(block.scales.add(g * stride + o)));
+                let min = S::mul(
+                    S::load_f16(block.d_min.add(o).cast()),
+                    S::load_i8(block.mins.add(g * stride + o)),
+                );
                 let p = y.as_mut_ptr().add(o);
                 S::store(p, S::fma(min, total, S::fma(sum, scale, S::load(p))));
             }

@@ -3,7 +3,10 @@
 //! The state of a head is kept `[key][value]`, so that values run along the lanes: no product of the recurrence needs
 //! a horizontal sum.
 
-use crate::{buffer::SharedRows, simd::Simd};
+use crate::{
+    buffer::SharedRows,
+    simd::{Simd, prefetch},
+};
 use std::ops::Range;
 
 /// The part of a pass that one call works on: a sequence's rows and a head's channels.
@@ -138,6 +141,9 @@ pub(super) unsafe fn wkv7<S: Simd>(args: &WkvRows<'_>, part: &HeadPart, state: &
     }
 }
 
+/// Tokens ahead of which a head's rows are asked for: they lie far apart.
+const AHEAD: usize = 4;
+
 /// Values `i..i + W·LANES` through all tokens.
 ///
 /// # Safety
@@ -152,6 +158,12 @@ unsafe fn values<S: Simd, const W: usize>(args: &WkvRows<'_>, part: &HeadPart, s
             let (r, w, k, v) = (read(&args.r), read(&args.w), read(&args.k), read(&args.v));
             let (kk, a) = (read(&args.kk), read(&args.a));
             let y = args.y.part(t, part.channels.clone()).as_mut_ptr();
+            if t + AHEAD < part.rows.end {
+                for rows in [&args.r, &args.w, &args.k, &args.v, &args.kk, &args.a] {
+                    let next = rows.read(t + AHEAD, part.channels.clone());
+                    next.iter().step_by(16).for_each(|value| prefetch(std::ptr::from_ref(value).cast()));
+                }
+            }
             let mut removed = [S::splat(0.0); W];
             for j in 0..n {
                 let s = state.as_ptr().add(j * n + i);

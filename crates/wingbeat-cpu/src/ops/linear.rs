@@ -1,15 +1,15 @@
 //! Matrix products. A share is one contiguous part of every matrix's rows: a stream of its own through the mapped file.
 //!
-//! One row of activations goes through dot products on the stored type. Several go through panels, weights that
-//! are unpacked once and meet all of them: tiles of int8 or int16 words where the processor has them, else f32.
+//! One row of activations, or a few and float weights, go through dot products on the stored type. More go through
+//! panels: weights that are unpacked once, into words of int8, int16 or f32, and meet all of them.
 
 use super::CpuPass;
 use crate::{
     CpuBackend, Scratch,
     buffer::SharedRows,
     kernels::{
-        Columns, Epilogue, Kernels, MatMany, MatVec, PANEL_ROWS, PackedView, Panel, PanelSource, QuantRows, Tiles, n_tiles, panels,
-        tile_rows,
+        Columns, Epilogue, Kernels, MatMany, MatVec, PackedView, PanelSource, QuantRows, Tiles, n_tiles,
+        panels, tile_rows,
     },
     matrix::{Form, Kind, Matrix},
     pool::share,
@@ -19,32 +19,26 @@ use std::ops::Range;
 use wingbeat_backend::{Activation, Linear};
 
 /// From how many rows of activations on making panels pays, measured on RWKV-7 0.1b shapes.
-const WIDENED_MIN_TOKENS: usize = 16;
-const WIDENED_MIN_TOKENS_QUANTIZED: usize = 10;
 const INT8_MIN_TOKENS: usize = 2;
-const INT16_MIN_TOKENS: usize = 16;
+const FLOAT_MIN_TOKENS: usize = 16;
 
 /// How a product is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Method {
     /// Dot products on the stored type.
     Stored,
-    /// Panels of rows widened to f32.
-    Widened,
     /// Panels of words.
     Words(Form),
 }
 
 /// How a product with `n_tokens` rows of activations is computed.
 pub(crate) fn method(weight: &Matrix, n_tokens: usize) -> Method {
-    match (weight.kind, weight.form) {
-        (Kind::Decoded, _) => Method::Widened,
-        (_, Some(Form::Int8)) if n_tokens >= INT8_MIN_TOKENS => Method::Words(Form::Int8),
-        (_, Some(Form::Int16)) if n_tokens >= INT16_MIN_TOKENS => Method::Words(Form::Int16),
-        (Kind::Float(..), _) if n_tokens >= WIDENED_MIN_TOKENS => Method::Widened,
-        (Kind::Int8(_), _) if n_tokens >= WIDENED_MIN_TOKENS_QUANTIZED => Method::Widened,
-        _ => Method::Stored,
-    }
+    let min_tokens = match weight.kind {
+        Kind::Decoded => 0,
+        Kind::Int8(_) => INT8_MIN_TOKENS,
+        Kind::Float(..) | Kind::Columns(_) => FLOAT_MIN_TOKENS,
+    };
+    if n_tokens >= min_tokens { Method::Words(weight.form) } else { Method::Stored }
 }
 
 /// Bytes of weights that several tokens meet before the next ones are read: a part of the second-level cache.
@@ -136,6 +130,7 @@ impl CpuPass<'_> {
                         match pack.form {
                             Form::Int8 => (kernels.pack_int8)(x, &pack.to, rows),
                             Form::Int16 => (kernels.pack_int16)(x, &pack.to, rows),
+                            Form::F32 => (kernels.pack_f32)(x, &pack.to, rows),
                         }
                     }
                 }
@@ -171,7 +166,6 @@ impl Job<'_> {
         unsafe {
             match self.method {
                 Method::Stored => self.run_stored(kernels, rows.clone(), n_tokens, scratch),
-                Method::Widened => self.run_widened(kernels, rows.clone(), n_tokens, scratch),
                 Method::Words(form) => self.run_words(kernels, form, rows.clone(), n_tokens, scratch),
             }
         }
@@ -193,7 +187,13 @@ impl Job<'_> {
     ///
     /// # Safety
     /// As [`Job::run`].
-    unsafe fn run_stored(&self, kernels: &Kernels, rows: Range<usize>, n_tokens: usize, scratch: &mut Scratch) {
+    unsafe fn run_stored(
+        &self,
+        kernels: &Kernels,
+        rows: Range<usize>,
+        n_tokens: usize,
+        scratch: &mut Scratch,
+    ) {
         let cols = self.weight.source.cols;
         let add = matches!(self.activation, Activation::Add);
         if let (Kind::Float(_, kernel), 2..) = (self.weight.kind, n_tokens) {
@@ -250,34 +250,7 @@ impl Job<'_> {
         }
     }
 
-    /// Panel after panel of the rows, widened to f32.
-    ///
-    /// # Safety
-    /// As [`Job::run`].
-    unsafe fn run_widened(&self, kernels: &Kernels, rows: Range<usize>, n_tokens: usize, scratch: &mut Scratch) {
-        let cols = self.weight.source.cols;
-        scratch.panel.resize((PANEL_ROWS * cols).max(scratch.panel.len()), 0.0);
-        for first_row in rows.clone().step_by(PANEL_ROWS) {
-            let n_rows = PANEL_ROWS.min(rows.end - first_row);
-            for (i, row) in scratch.panel.chunks_exact_mut(cols).take(n_rows).enumerate() {
-                self.weight.widen_row(kernels, first_row + i, row);
-            }
-            let panel = Panel {
-                weights: &scratch.panel,
-                n_rows,
-                x: self.x,
-                cols,
-                n_tokens,
-                first_row,
-                y: self.y,
-                add: matches!(self.activation, Activation::Add),
-            };
-            // SAFETY: the table's instructions are there; the caller's promise.
-            unsafe { (kernels.panel)(&panel) };
-        }
-    }
-
-    /// Panel after panel of the rows, as words.
+    /// Panel after panel of the rows.
     ///
     /// # Safety
     /// As [`Job::run`].
@@ -313,13 +286,14 @@ impl Job<'_> {
                 let (make, multiply) = match form {
                     Form::Int8 => (kernels.panel_of_int8, kernels.int8_panel),
                     Form::Int16 => (kernels.panel_of_int16, kernels.int16_panel),
+                    Form::F32 => (kernels.panel_of_f32, kernels.f32_panel),
                 };
                 // SAFETY: the table's instructions are there; the activations were packed in this form; the caller's
                 // promise.
                 unsafe {
-                    make(&panel, &mut scratch.words);
+                    make(&panel, &mut scratch.panel);
                     multiply(&Tiles {
-                        panel: &scratch.words,
+                        panel: &scratch.panel,
                         dtype: source.dtype,
                         n_rows: panel_rows.len(),
                         add: add || cols.start > 0,

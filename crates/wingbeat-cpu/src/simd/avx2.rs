@@ -18,7 +18,6 @@ pub(crate) type AvxVnni = Lanes8<true>;
 impl<const VNNI: bool> Simd for Lanes8<VNNI> {
     type V = __m256;
     const LANES: usize = 8;
-    const TILE: usize = 2;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {

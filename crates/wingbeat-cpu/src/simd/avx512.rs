@@ -13,7 +13,6 @@ pub(crate) struct Avx512;
 impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
-    const TILE: usize = 4;
 
     #[inline(always)]
     unsafe fn list_non_zero(x: &[f32], index: *mut u16, value: *mut f32) -> usize {

@@ -42,8 +42,6 @@ pub(crate) trait Simd: Copy {
     type V: Copy;
     /// Its lanes.
     const LANES: usize;
-    /// Rows of activations in a tile of the panel product: what the registers hold beside four rows of weights.
-    const TILE: usize;
 
     /// Lists the values of `x` that are not zero (what is no number is not zero), with their places; returns how many.
     /// The lists have room for a vector more than `x` has values, at most 65536.

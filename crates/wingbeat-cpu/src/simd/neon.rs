@@ -13,7 +13,6 @@ pub(crate) struct Neon;
 impl Simd for Neon {
     type V = float32x4_t;
     const LANES: usize = 4;
-    const TILE: usize = 4;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> float32x4_t {

@@ -28,7 +28,6 @@ unsafe fn half_bits(p: *const u8, i: usize) -> u16 {
 impl Simd for Scalar {
     type V = [f32; N];
     const LANES: usize = N;
-    const TILE: usize = 2;
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> [f32; N] {
@@ -187,7 +186,9 @@ impl Words for Scalar {
     #[inline(always)]
     unsafe fn store_i16(p: *mut i16, a: [f32; N], b: [f32; N]) {
         // SAFETY: valid for twice the lanes (trait contract).
-        unsafe { p.cast::<[[i16; N]; 2]>().write_unaligned([a, b].map(|v| v.map(|x| x.round_ties_even() as i16))) }
+        unsafe {
+            p.cast::<[[i16; N]; 2]>().write_unaligned([a, b].map(|v| v.map(|x| x.round_ties_even() as i16)))
+        }
     }
     #[inline(always)]
     unsafe fn transpose(from: *const u32, from_stride: usize, to: *mut u32, to_stride: usize) {
@@ -195,7 +196,8 @@ impl Words for Scalar {
             for column in 0..N {
                 // SAFETY: valid for a square of lanes (trait contract).
                 unsafe {
-                    to.add(column * to_stride + row).write_unaligned(from.add(row * from_stride + column).read());
+                    to.add(column * to_stride + row)
+                        .write_unaligned(from.add(row * from_stride + column).read());
                 }
             }
         }

@@ -133,7 +133,9 @@ pub(crate) fn rms(model: &Model, cases: &[Case], chunk: usize) -> f64 {
     for case in cases {
         let mut state = model.new_state().expect("a state");
         let width = case.logits.len() / case.tokens.len();
-        for (tokens, expected) in case.tokens.chunks(chunk).zip(case.logits.chunks(chunk.saturating_mul(width))) {
+        for (tokens, expected) in
+            case.tokens.chunks(chunk).zip(case.logits.chunks(chunk.saturating_mul(width)))
+        {
             let sequence = Sequence { state: &mut state, tokens, want: Want::ALL_LOGITS };
             let actual = model.forward(&mut [sequence]).expect("a forward call").remove(0).logits;
             for (actual, expected) in actual.chunks(width).zip(expected.chunks(width)) {

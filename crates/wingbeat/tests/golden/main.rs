@@ -11,7 +11,9 @@ mod table;
 use expected::{Case, Difference, cases, differences};
 use std::path::{Path, PathBuf};
 use wingbeat::{CpuOptions, Device, Level, Model, ModelOptions};
-use wingbeat_backend::tolerance::{MODEL_F16_REL, MODEL_F32_REL, MODEL_INT8_RMS, MODEL_INT16_STATE_REL, MODEL_QUANT_EXACT_REL};
+use wingbeat_backend::tolerance::{
+    MODEL_F16_REL, MODEL_F32_REL, MODEL_INT8_RMS, MODEL_INT16_STATE_REL, MODEL_QUANT_EXACT_REL,
+};
 
 /// What a fixture's weights are, which decides its limit.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -162,7 +164,11 @@ fn int8_activations_stay_within_their_promise() {
             let cases = cases(&expected);
             for chunk in [1, 5, usize::MAX] {
                 let rms = expected::rms(&model, &cases, chunk);
-                assert!(rms <= MODEL_INT8_RMS, "{} at level {level}, {chunk} tokens: RMS {rms:.2e}", fixture.name);
+                assert!(
+                    rms <= MODEL_INT8_RMS,
+                    "{} at level {level}, {chunk} tokens: RMS {rms:.2e}",
+                    fixture.name
+                );
                 assert!(rms > 1e-6, "{} at level {level}: int8 activations were not used", fixture.name);
             }
         }

@@ -1,10 +1,7 @@
 //! Products: rows and columns of floats, int8 blocks, panels; the quantization of activations.
 
 use super::{bits, compare, config, portable, tables, wide};
-use crate::{
-    buffer::SharedRows,
-    kernels::{Columns, Kernels, MatVec, PANEL_ROWS, Panel, QuantRows, SCALE_VALUES, int8::QuantRow},
-};
+use crate::kernels::{Columns, Kernels, MatVec, QuantRows, SCALE_VALUES, int8::QuantRow};
 use half::f16;
 use proptest::prelude::*;
 use wingbeat_backend::{
@@ -153,42 +150,6 @@ proptest! {
                 compare(format!("{} {} and f64", dtype.name(), kernels.level), &out, &truth, |i| limits[i]);
                 compare(format!("{} {} and its twin", dtype.name(), kernels.level), &out, &twin, |i| limits[i]);
             }
-        }
-    }
-
-    #[test]
-    fn panels(
-        seed: u64, n_rows in 0..=PANEL_ROWS, n_tokens in 0..14usize, cols in 0..150usize, first_row in 0..3usize,
-        add: bool,
-    ) {
-        let mut random = Random::new(seed);
-        let (weights, x) = (mixed(&mut random, PANEL_ROWS * cols), mixed(&mut random, n_tokens * cols));
-        let width = first_row + PANEL_ROWS + 1;
-        let before = random.normals(n_tokens * width);
-        let run = |kernels: &Kernels| {
-            let mut y = before.clone();
-            let rows = SharedRows::new(&mut y, width);
-            let panel = Panel { weights: &weights, n_rows, x: &x, cols, n_tokens, first_row, y: rows, add };
-            // SAFETY: the table is of an available level; there are no other threads.
-            unsafe { (kernels.panel)(&panel) };
-            y
-        };
-        let (mut truth, mut limits) = (wide(&before), vec![1e-30; n_tokens * width]);
-        for t in 0..n_tokens {
-            let x = wide(&x[t * cols..][..cols]);
-            for row in 0..n_rows {
-                let (w, at) = (wide(&weights[row * cols..][..cols]), t * width + first_row + row);
-                let old = if add { truth[at] } else { 0.0 };
-                truth[at] = old + sum(w.iter().copied(), &x);
-                // One more rounding where the product is added to what was there.
-                limits[at] = product(&w, &x, ActivationPrecision::Exact) + 4.0 * super::EPS * old.abs();
-            }
-        }
-        let twin = wide(&run(portable()));
-        for kernels in tables() {
-            let y = run(kernels);
-            compare(format!("{} and f64", kernels.level), &y, &truth, |i| limits[i]);
-            compare(format!("{} and its twin", kernels.level), &y, &twin, |i| limits[i]);
         }
     }
 }

@@ -33,7 +33,9 @@ pub(in crate::kernels) unsafe fn int8_panel<S: Words>(args: &Tiles<'_>) {
 #[inline(always)]
 unsafe fn groups<S: Words, const GROUP: usize, const MINS: bool>(args: &Tiles<'_>) {
     let n_values = args.cols.len() / GROUP * VECTORS * S::LANES;
-    assert!(args.panel.scales.as_slice().len() >= n_values && args.panel.corrections.as_slice().len() >= n_values);
+    assert!(
+        args.panel.scales.as_slice().len() >= n_values && args.panel.corrections.as_slice().len() >= n_values
+    );
     assert!(!MINS || args.panel.mins.as_slice().len() >= n_values);
     for i in 0..n_tiles(args.n_tokens, S::TILE_ROWS) {
         let rows = tile_rows(i, args.n_tokens, S::TILE_ROWS);
@@ -57,10 +59,7 @@ unsafe fn groups<S: Words, const GROUP: usize, const MINS: bool>(args: &Tiles<'_
 /// # Safety
 /// As [`int8_panel`]; rows `t..t + M` are there.
 #[inline(always)]
-unsafe fn tile<S: Words, const M: usize, const GROUP: usize, const MINS: bool>(
-    args: &Tiles<'_>,
-    t: usize,
-) {
+unsafe fn tile<S: Words, const M: usize, const GROUP: usize, const MINS: bool>(args: &Tiles<'_>, t: usize) {
     let (blocks, lanes) = (args.x.cols / TILE_BLOCK, VECTORS * S::LANES);
     let first_block = args.cols.start / TILE_BLOCK;
     let halves = TILE_BLOCK / GROUP;

@@ -1,5 +1,4 @@
-//! Products of many rows of activations in the precision that the processor multiplies fastest: words of two int16
-//! or four int8 values.
+//! Products of many rows of activations, in words of one f32, two int16 or four int8 values.
 //!
 //! A panel is [`panel_rows`] rows of weights, a part of their columns, rearranged so that rows run along the lanes and
 //! a lane holds a word of neighbouring columns: `[column / word][row]`. It is small enough for the first-level cache.
@@ -10,16 +9,18 @@
 //! [`PackedRows`]; weights are unpacked row after row from the file by `unpack.rs`, so that memory sees one contiguous
 //! stream.
 
+mod float32;
 mod int16;
 mod int8;
 mod integers;
 mod pack;
 mod unpack;
 
-pub(super) use int16::int16_panel;
+pub(super) use float32::f32_panel;
 pub(super) use int8::int8_panel;
-pub(super) use pack::{pack_int8, pack_int16};
-pub(super) use unpack::{panel_of_int8, panel_of_int16};
+pub(super) use int16::int16_panel;
+pub(super) use pack::{pack_f32, pack_int8, pack_int16};
+pub(super) use unpack::{panel_of_f32, panel_of_int8, panel_of_int16};
 
 use crate::{
     buffer::{Aligned, SharedRows},
@@ -55,9 +56,9 @@ pub(crate) fn panels(cols: usize, bytes_a_value: usize) -> impl Iterator<Item = 
 #[derive(Default)]
 pub(crate) struct PackedRows {
     cols: usize,
-    /// Words `(cols / word, M)` a tile: int8, with what [`Words::OFFSET`] adds, or int16.
+    /// Words `(cols / word, M)` a tile: int8, with what [`Words::OFFSET`] adds, int16 or f32.
     bytes: Aligned,
-    /// `(cols / 32, M)` a tile, rounded up: `x ≈ scale · value`.
+    /// Integers: `(cols / 32, M)` a tile, rounded up: `x ≈ scale · value`.
     scales: Vec<f32>,
     /// int8: `(cols / 32, M)` a tile: `Σ scale · value`.
     sums: Vec<f32>,
@@ -93,7 +94,9 @@ impl PackedRows {
         self.cols = cols;
         self.bytes.reserve((rows * cols * bytes_a_value).div_ceil(size_of::<f32>()));
         let blocks = cols.div_ceil(TILE_BLOCK);
-        grow(&mut self.scales, rows * blocks);
+        if bytes_a_value < 4 {
+            grow(&mut self.scales, rows * blocks);
+        }
         if bytes_a_value == 1 {
             grow(&mut self.sums, rows * blocks);
             grow(&mut self.half_sums, rows * 2 * blocks);

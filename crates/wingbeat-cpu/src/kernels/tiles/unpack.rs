@@ -1,10 +1,12 @@
 //! Panels of weights from their stored types: a row at a time into words, then lanes and columns change places.
 
 use super::{
-    Panel, PanelSource, TILE_BLOCK, VECTORS, int16::MOST, panel_rows,
+    Panel, PanelSource, TILE_BLOCK, VECTORS,
+    int16::MOST,
     integers::{Integers, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0},
+    panel_rows,
 };
-use crate::kernels::float::{Bf16, F16, FloatType, widen};
+use crate::kernels::float::{Bf16, F16, F32, FloatType, widen};
 use crate::{
     buffer::Aligned,
     simd::{Blocks, Words},
@@ -29,7 +31,10 @@ pub(super) fn has_mins(dtype: DType) -> bool {
 /// # Safety
 /// The instructions of `S` are there.
 #[inline(always)]
-pub(in crate::kernels) unsafe fn panel_of_int8<S: Words + Blocks>(source: &PanelSource<'_>, panel: &mut Panel) {
+pub(in crate::kernels) unsafe fn panel_of_int8<S: Words + Blocks>(
+    source: &PanelSource<'_>,
+    panel: &mut Panel,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match source.dtype {
@@ -70,7 +75,8 @@ unsafe fn panel_of_blocks<S, B, const LEN: usize, const BYTES: usize, const GROU
         for lane in 0..S::LANES {
             let integers = bytemuck::cast_slice_mut::<f32, i8>(words.row(&mut panel.staging, lane));
             let integers = integers[..n_cols].as_chunks_mut::<LEN>().0;
-            let row_scales = scales.row(&mut panel.staged_scales, lane)[..n_groups].as_chunks_mut::<GROUPS>().0;
+            let row_scales =
+                scales.row(&mut panel.staged_scales, lane)[..n_groups].as_chunks_mut::<GROUPS>().0;
             let row_mins = scales.row(&mut panel.staged_mins, lane)[..n_groups].as_chunks_mut::<GROUPS>().0;
             match source.rows.start + v * S::LANES + lane {
                 row if row < source.rows.end => {
@@ -131,12 +137,76 @@ unsafe fn corrections<S: Words>(panel: &mut Panel, n_groups: usize, group: usize
     }
 }
 
+/// Makes a panel of f32 words of a matrix of any type.
+///
+/// # Safety
+/// The instructions of `S` are there.
+#[inline(always)]
+pub(in crate::kernels) unsafe fn panel_of_f32<S: Words + Blocks>(
+    source: &PanelSource<'_>,
+    panel: &mut Panel,
+) {
+    let n_cols = source.cols.len();
+    let rows = panel_rows::<S>();
+    if source.transposed {
+        panel.words.reserve(n_cols * rows);
+        let words = panel.words.as_mut_slice().chunks_exact_mut(rows);
+        for (col, words) in source.cols.clone().zip(words) {
+            let n_rows = source.rows.len();
+            let at = col * source.row_bytes + source.rows.start * source.dtype.block_bytes();
+            // SAFETY: the caller's promise.
+            unsafe { widen_any::<S>(source.dtype, &source.weights[at..], &mut words[..n_rows]) };
+            words[n_rows..].fill(0.0);
+        }
+        return;
+    }
+    let words = Rows::new::<S>(n_cols, &mut panel.staging, &mut panel.words);
+    let (len, bytes) = (source.dtype.block_len(), source.dtype.block_bytes());
+    let bytes = source.cols.start / len * bytes..source.cols.end / len * bytes;
+    for v in 0..VECTORS {
+        for lane in 0..S::LANES {
+            let values = &mut words.row(&mut panel.staging, lane)[..n_cols];
+            let row = source.rows.start + v * S::LANES + lane;
+            if row >= source.rows.end {
+                values.fill(0.0);
+                continue;
+            }
+            let stored = &source.weights[row * source.row_bytes..][bytes.clone()];
+            prefetch(stored, source.to_next);
+            // SAFETY: the caller's promise.
+            unsafe { widen_any::<S>(source.dtype, stored, values) };
+        }
+        // SAFETY: the caller's promise; `Rows` made room.
+        unsafe { words.transpose::<S>(&panel.staging, &mut panel.words, v) };
+    }
+}
+
+/// Stored values as f32.
+///
+/// # Safety
+/// The instructions of `S` are there.
+#[inline(always)]
+unsafe fn widen_any<S: Words>(dtype: DType, stored: &[u8], out: &mut [f32]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match dtype {
+            DType::F32 => widen::<S, F32>(stored, out),
+            DType::F16 => widen::<S, F16>(stored, out),
+            DType::BF16 => widen::<S, Bf16>(stored, out),
+            dtype => dtype.decode_row(stored, out),
+        }
+    }
+}
+
 /// Makes a panel of int16 words of a matrix of F16 or BF16; a row of it has one scale.
 ///
 /// # Safety
 /// The instructions of `S` are there.
 #[inline(always)]
-pub(in crate::kernels) unsafe fn panel_of_int16<S: Words + Blocks>(source: &PanelSource<'_>, panel: &mut Panel) {
+pub(in crate::kernels) unsafe fn panel_of_int16<S: Words + Blocks>(
+    source: &PanelSource<'_>,
+    panel: &mut Panel,
+) {
     let n_cols = source.cols.len();
     panel.scales.reserve(panel_rows::<S>());
     if source.transposed {
