@@ -22,7 +22,8 @@ pub use batch::{Batch, SequenceRows};
 pub use error::BackendError;
 pub use matrix::{MatrixSource, Orientation};
 pub use pass::{
-    Activation, GroupNorm, LayerNorm, Linear, Pass, TimeMixV7, V7Keys, V7Readout, WKV7_DECAY_SCALE, Wkv7,
+    Activation, GroupNorm, LayerNorm, Linear, Pass, ShiftLinear, TimeMixV7, V7Keys, V7Readout,
+    WKV7_DECAY_SCALE, Wkv7,
 };
 pub use state::{SlabAt, SlabKind, SlabSpec, StateLayout};
 

@@ -62,6 +62,18 @@ impl<'a, B: Backend> Linear<'a, B> {
     }
 }
 
+/// One product `y = activation(ys[mix] Wᵀ)` of a [`Pass::shift_linear`] call.
+pub struct ShiftLinear<'a, B: Backend> {
+    /// `W (rows, C)`.
+    pub weight: &'a B::Matrix,
+    /// Which of the shifted inputs it multiplies.
+    pub mix: usize,
+    /// `(T, rows)`.
+    pub y: &'a mut B::Buffer,
+    /// What to do with the product.
+    pub activation: Activation<'a, B>,
+}
+
 /// Layer norm weights: `(C)`, `(C)`.
 pub struct LayerNorm<B: Backend> {
     /// Scale `(C)`.
@@ -237,6 +249,27 @@ pub trait Pass<B: Backend> {
     ) {
         self.layer_norm(x, norm, normed);
         self.token_shift(normed, state, mixes, ys);
+    }
+
+    /// Fused: [`Pass::norm_shift`], then [`Pass::linear`] of products whose inputs are its results. `normed` and `ys` are
+    /// scratch: what they hold afterwards is unspecified.
+    #[allow(clippy::too_many_arguments)]
+    fn shift_linear(
+        &mut self,
+        x: &B::Buffer,
+        norm: &LayerNorm<B>,
+        normed: &mut B::Buffer,
+        state: SlabAt,
+        mixes: &[&B::Vector],
+        ys: &mut [&mut B::Buffer],
+        jobs: &mut [ShiftLinear<'_, B>],
+    ) {
+        self.norm_shift(x, norm, normed, state, mixes, ys);
+        let mut linear: Vec<Linear<'_, B>> = jobs
+            .iter_mut()
+            .map(|job| Linear::new(job.weight, &*ys[job.mix], &mut *job.y, job.activation))
+            .collect();
+        self.linear(&mut linear);
     }
 
     /// Fused: [`Pass::v7_keys`], [`Pass::wkv7`], [`Pass::v7_readout`].

@@ -62,6 +62,8 @@ pub(crate) struct Workers {
 pub(crate) struct Scratch {
     pub(crate) quantized: QuantRows,
     pub(crate) product: Vec<f32>,
+    /// Normed and shifted rows of a tile.
+    pub(crate) rows: Vec<f32>,
     pub(crate) panel: Panel,
 }
 

@@ -1,10 +1,13 @@
 //! Layer norm, token shift, row selection.
 
-use super::Case;
+use super::{Case, random_matrix};
 use crate::{
-    Backend, LayerNorm, Pass, SlabAt, SlabKind, SlabSpec, StateLayout, reference::Reference,
-    tolerance::ELEMENTWISE_REL,
+    Activation, Backend, LayerNorm, MatrixSource, Orientation, Pass, ShiftLinear, SlabAt, SlabKind, SlabSpec,
+    StateLayout,
+    reference::Reference,
+    tolerance::{ELEMENTWISE_REL, product},
 };
+use wingbeat_format::DType;
 
 /// Batches of sequences: one token, many, mixed.
 const BATCHES: [&[usize]; 5] = [&[1], &[31], &[1, 1, 1, 1, 1], &[33, 1, 2], &[5, 64, 1, 7]];
@@ -94,6 +97,107 @@ impl Shift<'_> {
         }
         pass.submit().expect("a pass");
         ys
+    }
+}
+
+/// [`Pass::shift_linear`]: sequences of all lengths, several products of one shifted input, states moved on.
+pub fn shift_linear<B: Backend>(backend: &B) {
+    const WIDTH: usize = 256;
+    let jobs = [
+        (DType::F16, 48, 1),
+        (DType::Q8_0, 96, 0),
+        (DType::F32, 17, 1),
+        (DType::Q4K, 64, 2),
+        (DType::Q8_0, 32, 0),
+    ];
+    for (seed, lengths) in
+        [&[1usize][..], &[1, 1, 3], &[40], &[7, 1, 30, 2], &[1; 33]].into_iter().enumerate()
+    {
+        let mut case = Case::new(backend, seed as u64, format!("shift_linear, sequences of {lengths:?}"));
+        let batch = case.batch(lengths, 2);
+        let rows = batch.n_rows();
+        let random = &mut case.random;
+        let operands = ShiftProducts {
+            values: random.normals(rows * WIDTH),
+            weight: random.normals(WIDTH),
+            bias: random.normals(WIDTH),
+            mixes: (0..3).map(|_| random.uniforms(WIDTH, 0.0, 1.0)).collect(),
+            sources: jobs
+                .iter()
+                .map(|&(dtype, rows, _)| random_matrix(random, dtype, rows, WIDTH, Orientation::RowMajor))
+                .collect(),
+            mix_of: jobs.iter().map(|&(_, _, mix)| mix).collect(),
+        };
+        let slab = SlabSpec { name: "shift", shape: vec![2, WIDTH], kind: SlabKind::Vectors };
+        let layout = StateLayout { slabs: vec![slab] };
+        let (mut states, mut rstates) = case.states(&layout, lengths.len());
+        let (_, actual) = operands.on(backend, &batch, &mut states);
+        let (shifted, expected) = operands.on(&Reference, &batch, &mut rstates);
+        for (i, source) in operands.sources.iter().enumerate() {
+            let precision = backend.activation_precision(&backend.matrix(source).expect("a matrix"), rows);
+            let exact = Reference.matrix(source).expect("a matrix").values();
+            let mut x = vec![0.0; rows * WIDTH];
+            Reference.read(&shifted[operands.mix_of[i]], 0, &mut x).expect("a readable buffer");
+            let (mut a, mut e) = (vec![0.0; rows * source.rows], vec![0.0; rows * source.rows]);
+            backend.read(&actual[i], 0, &mut a).expect("a readable buffer");
+            Reference.read(&expected[i], 0, &mut e).expect("a readable buffer");
+            for t in 0..rows {
+                let x: Vec<f64> = x[t * WIDTH..][..WIDTH].iter().map(|&x| f64::from(x)).collect();
+                // The shifted input itself may be off by what an elementwise operation may.
+                let largest = x.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+                let limit = |row: usize| {
+                    let w = &exact[row * WIDTH..][..WIDTH];
+                    let size: f64 = w.iter().map(|w| w.abs()).sum();
+                    product(w, &x, precision) + ELEMENTWISE_REL * largest * size
+                };
+                let at = t * source.rows..(t + 1) * source.rows;
+                case.compare_row(&format!("job {i} row {t}"), &a[at.clone()], &e[at], limit);
+            }
+        }
+        case.compare_states(&layout, &states, &rstates, ELEMENTWISE_REL);
+    }
+}
+
+struct ShiftProducts {
+    values: Vec<f32>,
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    mixes: Vec<Vec<f32>>,
+    sources: Vec<MatrixSource>,
+    mix_of: Vec<usize>,
+}
+
+impl ShiftProducts {
+    /// Shifted inputs (of the reference only) and products.
+    fn on<B: Backend>(
+        &self,
+        backend: &B,
+        batch: &crate::Batch,
+        states: &mut [B::State],
+    ) -> (Vec<B::Buffer>, Vec<B::Buffer>) {
+        let case = Case::new(backend, 0, String::new());
+        let (rows, width) = (batch.n_rows(), self.weight.len());
+        let buffer = |width| backend.buffer(rows, width).expect("a buffer");
+        let x = case.buffers(rows, width, &self.values).0;
+        let norm =
+            LayerNorm { weight: case.vectors(&self.weight).0, bias: case.vectors(&self.bias).0, eps: 1e-5 };
+        let mixes: Vec<B::Vector> = self.mixes.iter().map(|mix| case.vectors(mix).0).collect();
+        let mixes: Vec<&B::Vector> = mixes.iter().collect();
+        let weights: Vec<B::Matrix> =
+            self.sources.iter().map(|source| backend.matrix(source).expect("a matrix")).collect();
+        let (mut normed, mut ys) = (buffer(width), mixes.iter().map(|_| buffer(width)).collect::<Vec<_>>());
+        let mut outs: Vec<B::Buffer> = self.sources.iter().map(|source| buffer(source.rows)).collect();
+        let mut jobs: Vec<ShiftLinear<'_, B>> = Vec::new();
+        for ((weight, &mix), y) in weights.iter().zip(&self.mix_of).zip(&mut outs) {
+            jobs.push(ShiftLinear { weight, mix, y, activation: Activation::None });
+        }
+        let mut shifted: Vec<&mut B::Buffer> = ys.iter_mut().collect();
+        let at = SlabAt { slab: 0, layer: 1 };
+        let mut pass = backend.begin(batch, states.iter_mut().collect()).expect("a pass");
+        pass.shift_linear(&x, &norm, &mut normed, at, &mixes, &mut shifted, &mut jobs);
+        pass.submit().expect("a pass");
+        drop(jobs);
+        (ys, outs)
     }
 }
 

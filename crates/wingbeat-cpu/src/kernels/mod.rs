@@ -28,7 +28,7 @@ pub(crate) use tiles::{
 };
 pub(crate) use time_mix::{HeadPart, KeysRows, ReadoutRows, WkvRows};
 
-use crate::level::Level;
+use crate::{level::Level, matrix::Form};
 use std::ops::Range;
 
 /// A product of some rows of a row-major matrix with one vector.
@@ -162,6 +162,15 @@ kernel_list!(define_table! {
 });
 
 impl Kernels {
+    /// The kernel that packs a tile of activations.
+    pub(crate) fn pack(&self, form: Form) -> unsafe fn(&[f32], &PackedView<'_>, Range<usize>) {
+        match form {
+            Form::Int8 => self.pack_int8,
+            Form::Int16 => self.pack_int16,
+            Form::F32 => self.pack_f32,
+        }
+    }
+
     /// The kernels of a level, if this processor has its instructions.
     pub(crate) fn of(level: Level) -> Option<&'static Kernels> {
         if !level.is_available() {

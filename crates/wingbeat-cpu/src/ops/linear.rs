@@ -12,15 +12,15 @@ use crate::{
         panels, tile_rows,
     },
     matrix::{Form, Kind, Matrix},
-    pool::share,
+    pool::{Pool, share},
 };
 use arrayvec::ArrayVec;
-use std::ops::Range;
+use std::{ops::Range, sync::Mutex};
 use wingbeat_backend::{Activation, Linear};
 
 /// From how many rows of activations on making panels pays, measured on RWKV-7 0.1b shapes.
 const INT8_MIN_TOKENS: usize = 2;
-const FLOAT_MIN_TOKENS: usize = 16;
+pub(super) const FLOAT_MIN_TOKENS: usize = 16;
 
 /// How a product is computed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,18 +51,18 @@ const SHARE_ROWS: usize = 32;
 const SHARES_A_THREAD: usize = 4;
 
 /// Products in one call at most: more than any layer has at once.
-const MAX_JOBS: usize = 16;
+pub(super) const MAX_JOBS: usize = 16;
 
 /// A job as the threads see it.
-struct Job<'a> {
-    weight: &'a Matrix,
-    method: Method,
-    /// `(n_tokens, cols)`
-    x: &'a [f32],
+pub(super) struct Job<'a> {
+    pub(super) weight: &'a Matrix,
+    pub(super) method: Method,
+    /// `(n_tokens, cols)`; not looked at where they are packed.
+    pub(super) x: &'a [f32],
     /// The same as words, for that method.
-    packed: Option<PackedView<'a>>,
-    y: SharedRows<'a>,
-    activation: Activation<'a, CpuBackend>,
+    pub(super) packed: Option<PackedView<'a>>,
+    pub(super) y: SharedRows<'a>,
+    pub(super) activation: Activation<'a, CpuBackend>,
 }
 
 /// Activations to pack: jobs that share their `x` share the result.
@@ -126,34 +126,39 @@ impl CpuPass<'_> {
                     let rows = tile_rows(unit % n_tiles, n_tokens, kernels.tile_rows);
                     let x = &pack.x[rows.start * pack.to.cols..rows.end * pack.to.cols];
                     // SAFETY: a tile is one share's; the table's instructions are there.
-                    unsafe {
-                        match pack.form {
-                            Form::Int8 => (kernels.pack_int8)(x, &pack.to, rows),
-                            Form::Int16 => (kernels.pack_int16)(x, &pack.to, rows),
-                            Form::F32 => (kernels.pack_f32)(x, &pack.to, rows),
-                        }
-                    }
+                    unsafe { kernels.pack(pack.form)(x, &pack.to, rows) };
                 }
             });
         }
-        // One row of activations: one stream a thread, which memory likes best. Many: shares that even out.
-        let n_shares = match pool.n_threads() {
-            1 => 1,
-            n if n_tokens == 1 => n,
-            n => n * SHARES_A_THREAD,
-        };
-        pool.run(n_shares, &|thread, share_index| {
-            // Each thread locks its own; a panic leaves nothing behind but scratch memory.
-            let scratch = &mut *scratch[thread].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            for job in &jobs {
-                let rows = share(job.weight.source.rows, SHARE_ROWS, share_index, n_shares);
-                if !rows.is_empty() {
-                    // SAFETY: shares of different threads don't overlap.
-                    unsafe { job.run(kernels, rows, n_tokens, scratch) };
-                }
-            }
-        });
+        multiply(kernels, pool, scratch, &jobs, n_tokens);
     }
+}
+
+/// Computes all products; activations are packed where their method wants it.
+pub(super) fn multiply(
+    kernels: &Kernels,
+    pool: &mut Pool,
+    scratch: &[Mutex<Scratch>],
+    jobs: &[Job<'_>],
+    n_tokens: usize,
+) {
+    // One row of activations: one stream a thread, which memory likes best. Many: shares that even out.
+    let n_shares = match pool.n_threads() {
+        1 => 1,
+        n if n_tokens == 1 => n,
+        n => n * SHARES_A_THREAD,
+    };
+    pool.run(n_shares, &|thread, share_index| {
+        // Each thread locks its own; a panic leaves nothing behind but scratch memory.
+        let scratch = &mut *scratch[thread].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for job in jobs {
+            let rows = share(job.weight.source.rows, SHARE_ROWS, share_index, n_shares);
+            if !rows.is_empty() {
+                // SAFETY: shares of different threads don't overlap.
+                unsafe { job.run(kernels, rows, n_tokens, scratch) };
+            }
+        }
+    });
 }
 
 impl Job<'_> {

@@ -2,6 +2,7 @@
 
 mod linear;
 mod rows;
+mod shift;
 mod sparse;
 mod time_mix;
 
@@ -10,7 +11,7 @@ pub(crate) use linear::{Method, method};
 use crate::{Buffer, CpuBackend, Matrix, State, Workers, kernels::Kernels};
 use std::sync::MutexGuard;
 use wingbeat_backend::{
-    BackendError, Batch, LayerNorm, Linear, Pass, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
+    BackendError, Batch, LayerNorm, Linear, Pass, ShiftLinear, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
 };
 
 /// A pass on the CPU. It holds the backend's threads until it ends.
@@ -23,6 +24,8 @@ pub struct CpuPass<'a> {
     n_rows: usize,
     /// Copies of matrices made so far, see `sparse.rs`.
     copies: usize,
+    /// The first row of each sequence and its state, while they are looked at.
+    first_rows: Vec<(usize, *const [f32])>,
 }
 
 impl<'a> CpuPass<'a> {
@@ -33,7 +36,7 @@ impl<'a> CpuPass<'a> {
         states: Vec<&'a mut State>,
     ) -> CpuPass<'a> {
         assert_eq!(batch.sequences().len(), states.len(), "one state a sequence");
-        CpuPass { kernels, workers, batch, states, n_rows: batch.n_rows(), copies: 0 }
+        CpuPass { kernels, workers, batch, states, n_rows: batch.n_rows(), copies: 0, first_rows: Vec::new() }
     }
 }
 
@@ -54,6 +57,19 @@ impl Pass<CpuBackend> for CpuPass<'_> {
 
     fn linear(&mut self, jobs: &mut [Linear<'_, CpuBackend>]) {
         self.run_linear(jobs);
+    }
+
+    fn shift_linear(
+        &mut self,
+        x: &Buffer,
+        norm: &LayerNorm<CpuBackend>,
+        normed: &mut Buffer,
+        state: SlabAt,
+        mixes: &[&Vec<f32>],
+        ys: &mut [&mut Buffer],
+        jobs: &mut [ShiftLinear<'_, CpuBackend>],
+    ) {
+        self.run_shift_linear(x, norm, normed, state, mixes, ys, jobs);
     }
 
     fn v7_keys(&mut self, args: V7Keys<'_, CpuBackend>) {

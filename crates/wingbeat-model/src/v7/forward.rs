@@ -2,8 +2,9 @@
 
 use super::{ATT_SHIFT, FFN_SHIFT, WKV, state_layout};
 use crate::{Catalog, Config, ModelError, Network, Version};
+use arrayvec::ArrayVec;
 use wingbeat_backend::{
-    Activation, Backend, GroupNorm, LayerNorm, Linear, Pass, SlabAt, StateLayout, TimeMixV7,
+    Activation, Backend, GroupNorm, LayerNorm, Linear, Pass, ShiftLinear, SlabAt, StateLayout, TimeMixV7,
 };
 use wingbeat_format::ModelFile;
 
@@ -192,35 +193,36 @@ impl<B: Backend> Network<B> for Rwkv7<B> {
             let at = |slab| SlabAt { slab, layer: index };
             // Time mix.
             let mix = layer.mix.each_ref();
-            pass.norm_shift(
+            let mut down = ArrayVec::<_, 7>::new();
+            let mut add = |weight, mix, y, activation| down.push(ShiftLinear { weight, mix, y, activation });
+            add(&layer.receptance, 0, r, Activation::None);
+            add(&layer.w.down, 1, w_low, Activation::Tanh);
+            add(&layer.key, 2, k, Activation::None);
+            add(&layer.value, 3, v, Activation::None);
+            if let Some(low) = &layer.v {
+                add(&low.down, 3, v_low, Activation::None);
+            }
+            add(&layer.a.down, 4, a_low, Activation::None);
+            add(&layer.g1, 5, g_low, Activation::Sigmoid);
+            pass.shift_linear(
                 x,
                 &layer.ln1,
                 normed,
                 at(ATT_SHIFT),
                 &mix,
                 &mut [&mut *xr, &mut *xw, &mut *xk, &mut *xv, &mut *xa, &mut *xg],
+                &mut down,
             );
-            let mut down = vec![
-                Linear::new(&layer.receptance, xr, r, Activation::None),
-                Linear::new(&layer.key, xk, k, Activation::None),
-                Linear::new(&layer.value, xv, v, Activation::None),
-                Linear::new(&layer.w.down, xw, w_low, Activation::Tanh),
-                Linear::new(&layer.a.down, xa, a_low, Activation::None),
-                Linear::new(&layer.g1, xg, g_low, Activation::Sigmoid),
-            ];
-            if let Some(low) = &layer.v {
-                down.push(Linear::new(&low.down, xv, v_low, Activation::None));
-            }
-            pass.linear(&mut down);
-            let mut up = vec![
-                Linear::new(&layer.w.up, w_low, w, Activation::BiasDecay(&layer.w.bias)),
-                Linear::new(&layer.a.up, a_low, a, Activation::BiasSigmoid(&layer.a.bias)),
-                Linear::new(&layer.g2, g_low, g, Activation::None),
-            ];
+            drop(down);
+            let mut up = ArrayVec::<_, 4>::new();
+            up.push(Linear::new(&layer.w.up, w_low, w, Activation::BiasDecay(&layer.w.bias)));
+            up.push(Linear::new(&layer.a.up, a_low, a, Activation::BiasSigmoid(&layer.a.bias)));
+            up.push(Linear::new(&layer.g2, g_low, g, Activation::None));
             if let Some(low) = &layer.v {
                 up.push(Linear::new(&low.up, v_low, v_gate, Activation::BiasSigmoid(&low.bias)));
             }
             pass.linear(&mut up);
+            drop(up);
             pass.time_mix_v7(TimeMixV7 {
                 r,
                 w,
@@ -241,8 +243,10 @@ impl<B: Backend> Network<B> for Rwkv7<B> {
             });
             pass.linear(&mut [Linear::new(&layer.output, y, x, Activation::Add)]);
             // Channel mix.
-            pass.norm_shift(x, &layer.ln2, normed, at(FFN_SHIFT), &[&layer.ffn_x_k], &mut [&mut *xk]);
-            pass.linear(&mut [Linear::new(&layer.ffn_key, xk, ffn, Activation::ReluSquared)]);
+            let key =
+                ShiftLinear { weight: &layer.ffn_key, mix: 0, y: ffn, activation: Activation::ReluSquared };
+            let (mixes, ys) = ([&layer.ffn_x_k], &mut [&mut *xk]);
+            pass.shift_linear(x, &layer.ln2, normed, at(FFN_SHIFT), &mixes, ys, &mut [key]);
             let value = Linear::new(&layer.ffn_value, ffn, x, Activation::Add);
             pass.linear(&mut [Linear { sparse_x: true, ..value }]);
         }

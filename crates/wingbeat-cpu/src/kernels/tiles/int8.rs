@@ -82,12 +82,10 @@ unsafe fn tile<S: Words, const M: usize, const GROUP: usize, const MINS: bool>(a
         for group in 0..args.cols.len() / GROUP {
             let at = |v: usize| group * lanes + v * S::LANES;
             let mut dots = [[S::zero(); VECTORS]; M];
-            if S::OFFSET != 0 {
-                for v in 0..VECTORS {
-                    let correction = S::words(corrections.add(at(v)).cast());
-                    for m in 0..M {
-                        dots[m][v] = S::and(correction, masks[m]);
-                    }
+            for v in 0..VECTORS {
+                let correction = S::words(corrections.add(at(v)).cast());
+                for m in 0..M {
+                    dots[m][v] = S::and(correction, masks[m]);
                 }
             }
             for word in 0..GROUP / 4 {

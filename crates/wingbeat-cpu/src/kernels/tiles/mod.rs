@@ -64,8 +64,8 @@ pub(crate) struct PackedRows {
     sums: Vec<f32>,
     /// int8: `(cols / 16, M)` a tile: the same of each half.
     half_sums: Vec<f32>,
-    /// int8: `(rows)`: all ones where the offset was added, zero where the row has no negative value and took the
-    /// whole range of a byte.
+    /// int8: `(rows)`: all ones where the panel's corrections are to be added: for signed rows where activations have an
+    /// offset, for rows without negatives, which take the whole range of a byte, where they have none.
     masks: Vec<u32>,
 }
 
@@ -152,7 +152,7 @@ pub(crate) struct Panel {
     scales: Aligned,
     /// int8: `[group][row]`, for types that have minimums.
     mins: Aligned,
-    /// int8: `[group][row]`: what the activations' offset adds to a sum, to start from.
+    /// int8: `[group][row]`: what a sum starts from to make up for the activations' offset.
     corrections: Aligned,
 }
 

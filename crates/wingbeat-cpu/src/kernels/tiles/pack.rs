@@ -72,7 +72,8 @@ pub(in crate::kernels) unsafe fn pack_int16<S: Words>(x: &[f32], out: &PackedVie
 }
 
 /// Quantizes a tile of rows to int8, a scale for each 32 values. A row without negative values takes the whole range of
-/// a byte where the product's activations are unsigned anyway: that halves the error of a squared ReLU.
+/// a byte, which halves the error of a squared ReLU: as it is where the product's activations are unsigned, else less
+/// 127.
 ///
 /// # Safety
 /// The instructions of `S` are there, `rows` is a tile and nobody else touches it.
@@ -86,9 +87,14 @@ pub(in crate::kernels) unsafe fn pack_int8<S: Words>(x: &[f32], out: &PackedView
         // SAFETY: blocks have 32 values, a multiple of the lanes; the tile has its words, scales and sums.
         unsafe {
             // Most rows show a negative value at once. A NaN counts as one.
-            let whole_range = S::OFFSET != 0 && x.chunks(TILE_BLOCK).all(|x| x.iter().all(|&x| x >= 0.0));
-            out.masks.add(rows.start + m).write(if whole_range { 0 } else { u32::MAX });
-            let (most, shift) = if whole_range { (255.0, 128.0) } else { (127.0, 0.0) };
+            let whole_range = x.chunks(TILE_BLOCK).all(|x| x.iter().all(|&x| x >= 0.0));
+            let corrected = whole_range == (S::OFFSET == 0);
+            out.masks.add(rows.start + m).write(if corrected { u32::MAX } else { 0 });
+            let (most, shift) = match (whole_range, S::OFFSET) {
+                (false, _) => (127.0, 0.0),
+                (true, 0) => (254.0, 127.0),
+                (true, _) => (255.0, 128.0),
+            };
             // 128 more, as a byte without sign.
             let flip = if S::OFFSET == 0 { 0 } else { 0x8080_8080 };
             for (block, x) in x.chunks_exact(TILE_BLOCK).enumerate() {

@@ -104,19 +104,18 @@ unsafe fn panel_of_blocks<S, B, const LEN: usize, const BYTES: usize, const GROU
             }
         }
     }
-    if S::OFFSET != 0 {
-        // SAFETY: the caller's promise; room was made above.
-        unsafe { corrections::<S>(panel, n_groups, LEN / GROUPS) };
-    }
+    // SAFETY: the caller's promise; room was made above.
+    unsafe { corrections::<S>(panel, n_groups, LEN / GROUPS) };
 }
 
-/// `−OFFSET · Σ w` of every group and row.
+/// `−OFFSET · Σ w` of every group and row, for activations that have the offset; without one `127 · Σ w`, for those that
+/// are 127 less than they should be.
 ///
 /// # Safety
 /// The instructions of `S` are there and the panel's words and corrections have the groups.
 #[inline(always)]
 unsafe fn corrections<S: Words>(panel: &mut Panel, n_groups: usize, group: usize) {
-    let offset = [S::OFFSET as u8; 4];
+    let offset = [if S::OFFSET == 0 { 127 } else { S::OFFSET as u8 }; 4];
     let mut w = panel.words.as_slice().as_ptr();
     let out = panel.corrections.as_mut_slice().as_mut_ptr();
     // SAFETY: the caller's promise.
@@ -131,7 +130,8 @@ unsafe fn corrections<S: Words>(panel: &mut Panel, n_groups: usize, group: usize
                 w = w.add(panel_rows::<S>());
             }
             for (v, sum) in sums.into_iter().enumerate() {
-                S::store_words(out.add(g * panel_rows::<S>() + v * S::LANES).cast(), S::negate(sum));
+                let sum = if S::OFFSET == 0 { sum } else { S::negate(sum) };
+                S::store_words(out.add(g * panel_rows::<S>() + v * S::LANES).cast(), sum);
             }
         }
     }
