@@ -27,7 +27,11 @@ pub use pass::{
 };
 pub use state::{SlabAt, SlabKind, SlabSpec, StateLayout};
 
+use smallvec::SmallVec;
 use tolerance::ActivationPrecision;
+
+/// The states of a pass, in the order of its sequences. A few are handed over without an allocation.
+pub type States<'a, S> = SmallVec<[&'a mut S; 4]>;
 
 /// A device that can hold RWKV weights, states and activations and run passes over them.
 ///
@@ -104,7 +108,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn begin<'a>(
         &'a self,
         batch: &'a Batch,
-        states: Vec<&'a mut Self::State>,
+        states: States<'a, Self::State>,
     ) -> Result<Self::Pass<'a>, BackendError>;
 
     /// How exactly a product with `matrix` sees its activations when `rows` rows are multiplied at once. The

@@ -60,7 +60,8 @@ impl Bench {
     }
 
     fn pass(&mut self, run: impl FnOnce(&mut CpuPass<'_>)) {
-        let mut pass = self.backend.begin(&self.batch, vec![&mut self.state]).expect("a pass");
+        let mut pass =
+            self.backend.begin(&self.batch, [&mut self.state].into_iter().collect()).expect("a pass");
         run(&mut pass);
         pass.submit().expect("a pass");
     }

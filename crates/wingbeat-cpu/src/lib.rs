@@ -26,7 +26,7 @@ use ops::Method;
 use pool::Pool;
 use std::sync::Mutex;
 use wingbeat_backend::{
-    Backend, BackendError, Batch, MatrixSource, StateLayout, tolerance::ActivationPrecision,
+    Backend, BackendError, Batch, MatrixSource, StateLayout, States, tolerance::ActivationPrecision,
 };
 
 /// How a [`CpuBackend`] is made.
@@ -142,11 +142,7 @@ impl Backend for CpuBackend {
         state.write(slab, values)
     }
 
-    fn begin<'a>(
-        &'a self,
-        batch: &'a Batch,
-        states: Vec<&'a mut State>,
-    ) -> Result<CpuPass<'a>, BackendError> {
+    fn begin<'a>(&'a self, batch: &'a Batch, states: States<'a, State>) -> Result<CpuPass<'a>, BackendError> {
         // A panic under this lock leaves nothing behind but scratch memory.
         let workers = self.workers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         Ok(CpuPass::new(self.kernels, workers, batch, states))

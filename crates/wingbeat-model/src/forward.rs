@@ -5,8 +5,9 @@
 //! happens here.
 
 use crate::{Config, ModelError};
+use smallvec::SmallVec;
 use std::{ops::Range, sync::Mutex};
-use wingbeat_backend::{Activation, Backend, Batch, LayerNorm, Linear, Pass, StateLayout};
+use wingbeat_backend::{Activation, Backend, Batch, LayerNorm, Linear, Pass, StateLayout, States};
 
 /// Bytes of activations that a pass may keep.
 const SCRATCH_BYTES: usize = 18 << 20;
@@ -100,6 +101,7 @@ pub trait Network<B: Backend>: Send + Sync {
 pub struct Forward<B: Backend> {
     network: Box<dyn Network<B>>,
     scratch: Mutex<Scratch<B>>,
+    max_pass_rows: usize,
 }
 
 /// Activation buffers; they grow to what calls need, up to the limits above.
@@ -113,6 +115,7 @@ struct Scratch<B: Backend> {
     /// `(logits_rows, V)`.
     logits: Option<B::Buffer>,
     batch: Batch,
+    plan: Plan,
 }
 
 impl<B: Backend> Forward<B> {
@@ -125,8 +128,11 @@ impl<B: Backend> Forward<B> {
             logits_rows: 0,
             logits: None,
             batch: Batch::new(),
+            plan: Plan::default(),
         };
-        Forward { network, scratch: Mutex::new(scratch) }
+        let row_bytes = network.scratch_widths().iter().sum::<usize>() * size_of::<f32>();
+        let max_pass_rows = (SCRATCH_BYTES / row_bytes.max(1)).clamp(PASS_ROWS.start, PASS_ROWS.end);
+        Forward { network, scratch: Mutex::new(scratch), max_pass_rows }
     }
 
     /// The model's dimensions.
@@ -141,11 +147,11 @@ impl<B: Backend> Forward<B> {
 
     /// Rows that a pass takes at most.
     pub fn max_pass_rows(&self) -> usize {
-        let row_bytes = self.network.scratch_widths().iter().sum::<usize>() * size_of::<f32>();
-        (SCRATCH_BYTES / row_bytes.max(1)).clamp(PASS_ROWS.start, PASS_ROWS.end)
+        self.max_pass_rows
     }
 
-    /// Moves every sequence on by its tokens and returns what each wants, in order.
+    /// Moves every sequence on by its tokens and leaves what each wants in `outputs`, in order; their memory is used
+    /// again.
     ///
     /// `progress` is called after every pass and stops the call by returning false.
     ///
@@ -156,8 +162,9 @@ impl<B: Backend> Forward<B> {
         &self,
         backend: &B,
         sequences: &mut [Sequence<'_, B::State>],
+        outputs: &mut Vec<Output>,
         progress: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<Vec<Output>, ModelError> {
+    ) -> Result<(), ModelError> {
         let vocab = self.config().n_vocab;
         for (sequence, s) in sequences.iter().enumerate() {
             if let Some(position) = s.tokens.iter().position(|&t| t as usize >= vocab) {
@@ -172,11 +179,16 @@ impl<B: Backend> Forward<B> {
         // A thread that panicked under this lock left buffers whose contents are rewritten anyway.
         let scratch = &mut *self.scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let total = sequences.iter().map(|s| s.tokens.len()).sum();
-        let mut outputs: Vec<Output> = sequences.iter().map(|_| Output::default()).collect();
-        let mut plan = Plan::new(self, sequences);
+        outputs.resize_with(sequences.len(), Output::default);
+        for output in outputs.iter_mut() {
+            output.hidden.clear();
+            output.logits.clear();
+        }
+        scratch.plan.begin(self, sequences);
         let mut done = 0;
-        while let Some(part) = plan.next(sequences) {
-            self.run_pass(backend, scratch, sequences, &part, &mut outputs)?;
+        while scratch.plan.next(sequences) {
+            self.run_pass(backend, scratch, sequences, outputs)?;
+            let part = &scratch.plan.part;
             for piece in &part.pieces {
                 sequences[piece.sequence].taken = piece.tokens.end;
             }
@@ -185,7 +197,7 @@ impl<B: Backend> Forward<B> {
                 return Err(ModelError::Stopped { done, total });
             }
         }
-        Ok(outputs)
+        Ok(())
     }
 
     fn run_pass(
@@ -193,32 +205,32 @@ impl<B: Backend> Forward<B> {
         backend: &B,
         scratch: &mut Scratch<B>,
         sequences: &mut [Sequence<'_, B::State>],
-        part: &Part,
         outputs: &mut [Output],
     ) -> Result<(), ModelError> {
         let Config { n_channels, n_vocab, .. } = *self.config();
-        scratch.grow(backend, &*self.network, part)?;
-        scratch.batch.clear();
-        let mut states = Vec::with_capacity(part.pieces.len());
+        scratch.grow(backend, &*self.network)?;
+        let Scratch { buffers, selected, logits, batch, plan, .. } = scratch;
+        let part = &plan.part;
+        batch.clear();
+        let mut states = States::new();
         let mut pieces = part.pieces.iter().peekable();
         for (index, sequence) in sequences.iter_mut().enumerate() {
             if let Some(piece) = pieces.next_if(|piece| piece.sequence == index) {
-                scratch.batch.push(&sequence.tokens[piece.tokens.clone()]);
+                batch.push(&sequence.tokens[piece.tokens.clone()]);
                 states.push(&mut *sequence.state);
             }
         }
-        let Scratch { buffers, selected, logits, batch, .. } = scratch;
         let mut pass = backend.begin(batch, states)?;
         self.network.layers(&mut pass, buffers);
         let n_outputs = part.hidden_rows.len();
         let mut normed = None;
         if n_outputs > 0 {
             let [x, hidden] = &mut selected[..] else { panic!("two buffers, see Scratch::grow") };
-            let rows: Vec<usize> = part.hidden_rows.iter().map(|o| o.row).collect();
+            let rows: SmallVec<[usize; 8]> = part.hidden_rows.iter().map(|o| o.row).collect();
             pass.select_rows(&buffers[0], &rows, x);
             pass.layer_norm(x, self.network.ln_out(), hidden);
             if let (Some(logits), false) = (&mut *logits, part.logits_rows.is_empty()) {
-                let rows: Vec<usize> = part.logits_rows.iter().map(|o| o.row).collect();
+                let rows: SmallVec<[usize; 8]> = part.logits_rows.iter().map(|o| o.row).collect();
                 if rows.len() == n_outputs {
                     pass.linear(&mut [Linear::new(self.network.head(), hidden, logits, Activation::None)]);
                 } else {
@@ -256,10 +268,11 @@ fn append_row<B: Backend>(
 }
 
 impl<B: Backend> Scratch<B> {
-    fn grow(&mut self, backend: &B, network: &dyn Network<B>, part: &Part) -> Result<(), ModelError> {
-        let widths = network.scratch_widths();
+    fn grow(&mut self, backend: &B, network: &dyn Network<B>) -> Result<(), ModelError> {
+        let part = &self.plan.part;
         if self.rows < part.n_rows {
             self.buffers.clear();
+            let widths = network.scratch_widths();
             let rows = part.n_rows.next_power_of_two();
             self.buffers =
                 widths.iter().map(|&width| backend.buffer(rows, width)).collect::<Result<_, _>>()?;
@@ -299,6 +312,7 @@ struct OutputRow {
 }
 
 /// The rows of one pass.
+#[derive(Default)]
 struct Part {
     pieces: Vec<Piece>,
     n_rows: usize,
@@ -308,30 +322,36 @@ struct Part {
 }
 
 /// Cuts a call into passes: sequences in order, as many rows as the limits permit.
+#[derive(Default)]
 struct Plan {
     max_rows: usize,
     max_logits: usize,
     /// Next token of each sequence.
     next: Vec<usize>,
+    /// The pass under way.
+    part: Part,
 }
 
 impl Plan {
-    fn new<B: Backend>(forward: &Forward<B>, sequences: &[Sequence<'_, B::State>]) -> Plan {
+    fn begin<B: Backend>(&mut self, forward: &Forward<B>, sequences: &[Sequence<'_, B::State>]) {
         let logit_bytes = forward.config().n_vocab * size_of::<f32>();
         // Passes of about the same size: each reads all weights, whatever it does with them.
         let total: usize = sequences.iter().map(|s| s.tokens.len()).sum();
         let limit = forward.max_pass_rows();
         let n_passes = total.div_ceil(limit).max(1);
-        Plan {
-            max_rows: total.div_ceil(n_passes).next_multiple_of(8).clamp(1, limit),
-            max_logits: (LOGITS_BYTES / logit_bytes.max(1)).clamp(8, PASS_ROWS.end),
-            next: vec![0; sequences.len()],
-        }
+        self.max_rows = total.div_ceil(n_passes).next_multiple_of(8).clamp(1, limit);
+        self.max_logits = (LOGITS_BYTES / logit_bytes.max(1)).clamp(8, PASS_ROWS.end);
+        self.next.clear();
+        self.next.resize(sequences.len(), 0);
     }
 
-    fn next<S>(&mut self, sequences: &[Sequence<'_, S>]) -> Option<Part> {
-        let mut part =
-            Part { pieces: Vec::new(), n_rows: 0, hidden_rows: Vec::new(), logits_rows: Vec::new() };
+    /// The next pass, if there is one left.
+    fn next<S>(&mut self, sequences: &[Sequence<'_, S>]) -> bool {
+        let part = &mut self.part;
+        part.pieces.clear();
+        part.hidden_rows.clear();
+        part.logits_rows.clear();
+        part.n_rows = 0;
         for (index, sequence) in sequences.iter().enumerate() {
             let start = self.next[index];
             let end = sequence.tokens.len();
@@ -364,6 +384,6 @@ impl Plan {
                 break;
             }
         }
-        (part.n_rows > 0).then_some(part)
+        part.n_rows > 0
     }
 }

@@ -221,7 +221,9 @@ fn logits(file: &ModelFile) -> Vec<f32> {
     let model = Version::load(file, &Reference).unwrap();
     let mut state = Reference.state(model.state_layout()).unwrap();
     let sequence = Sequence { state: &mut state, tokens: &[1, 2, 3], want: Want::LAST_LOGITS, taken: 0 };
-    model.run(&Reference, &mut [sequence], &mut |_| true).unwrap().remove(0).logits
+    let mut outputs = Vec::new();
+    model.run(&Reference, &mut [sequence], &mut outputs, &mut |_| true).unwrap();
+    outputs.remove(0).logits
 }
 
 #[test]

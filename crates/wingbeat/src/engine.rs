@@ -1,6 +1,7 @@
 //! A model on a device, with the device's type erased: what [`Model`](crate::Model) holds.
 
 use crate::Error;
+use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 use wingbeat_backend::{Backend, StateLayout};
 use wingbeat_format::ModelFile;
@@ -32,8 +33,9 @@ pub(crate) trait Engine: Send + Sync {
     fn forward(
         &self,
         sequences: &mut [AnySequence<'_>],
+        outputs: &mut Vec<Output>,
         progress: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<Vec<Output>, Error>;
+    ) -> Result<(), Error>;
 }
 
 /// A model on a backend.
@@ -92,9 +94,10 @@ impl<B: Backend> Engine for On<B> {
     fn forward(
         &self,
         sequences: &mut [AnySequence<'_>],
+        outputs: &mut Vec<Output>,
         progress: &mut dyn FnMut(Progress) -> bool,
-    ) -> Result<Vec<Output>, Error> {
-        let mut own: Vec<Sequence<'_, B::State>> = sequences
+    ) -> Result<(), Error> {
+        let mut own: SmallVec<[Sequence<'_, B::State>; 4]> = sequences
             .iter_mut()
             .map(|s| Sequence {
                 state: s.state.downcast_mut().expect(OWN_STATE),
@@ -103,9 +106,10 @@ impl<B: Backend> Engine for On<B> {
                 taken: 0,
             })
             .collect();
-        let outputs = self.forward.run(&self.backend, &mut own, progress);
-        let taken: Vec<usize> = own.iter().map(|s| s.taken).collect();
+        let result = self.forward.run(&self.backend, &mut own, outputs, progress);
+        let taken: SmallVec<[usize; 4]> = own.iter().map(|s| s.taken).collect();
+        drop(own);
         sequences.iter_mut().zip(taken).for_each(|(s, taken)| s.taken = taken);
-        Ok(outputs?)
+        Ok(result?)
     }
 }

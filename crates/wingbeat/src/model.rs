@@ -8,6 +8,7 @@ use crate::{
     sampler::SamplerConfig,
     timeline::{Step, Timeline},
 };
+use smallvec::SmallVec;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -219,20 +220,37 @@ impl Model {
         sequences: &mut [Sequence<'_>],
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<Vec<Output>, Error> {
+        let mut outputs = Vec::new();
+        self.forward_into(sequences, &mut outputs, progress)?;
+        Ok(outputs)
+    }
+
+    /// As [`Model::forward_with_progress`], with the outputs in memory that is used again: for loops, whose steps then
+    /// allocate nothing. After an error the outputs are unspecified.
+    ///
+    /// # Errors
+    /// As [`Model::forward_with_progress`].
+    pub fn forward_into(
+        &self,
+        sequences: &mut [Sequence<'_>],
+        outputs: &mut Vec<Output>,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<(), Error> {
         for sequence in sequences.iter() {
             sequence.state.check_owner(self, "a state given to forward")?;
         }
-        let mut any: Vec<AnySequence<'_>> = sequences
+        let mut any: SmallVec<[AnySequence<'_>; 4]> = sequences
             .iter_mut()
             .map(|s| AnySequence { state: s.state.any_mut(), tokens: s.tokens, want: s.want, taken: 0 })
             .collect();
-        let outputs = self.inner.engine.forward(&mut any, progress);
-        let taken: Vec<usize> = any.iter().map(|s| s.taken).collect();
+        let result = self.inner.engine.forward(&mut any, outputs, progress);
+        let taken: SmallVec<[usize; 4]> = any.iter().map(|s| s.taken).collect();
+        drop(any);
         for (sequence, taken) in sequences.iter_mut().zip(taken) {
             sequence.state.advance(taken);
         }
         self.inner.file.check_intact()?;
-        outputs
+        result
     }
 }
 

@@ -1,7 +1,7 @@
 //! A continuation under way: a state, the logits after its last token, a sampler.
 
 use crate::{
-    Error, Model, Progress, Sequence, State, Want,
+    Error, Model, Output, Progress, Sequence, State, Want,
     sampler::{Sampler, SamplerConfig},
     stop::StopMatcher,
 };
@@ -52,7 +52,8 @@ pub struct Session {
     model: Model,
     state: State,
     /// After the last token that the state has taken in; empty when there is none to continue from.
-    logits: Vec<f32>,
+    /// Of the last call, one at most; the logits are empty where there are none to continue from.
+    outputs: Vec<Output>,
     /// A token that was shown and that the state has not taken in yet: it waits for the next step.
     pending: Option<u32>,
     sampler: Sampler,
@@ -77,7 +78,7 @@ impl Session {
         Ok(Session {
             model: model.clone(),
             state,
-            logits: Vec::new(),
+            outputs: Vec::new(),
             pending: None,
             sampler: Sampler::new(config)?,
             scratch: Vec::new(),
@@ -110,7 +111,7 @@ impl Session {
     pub fn set_state(&mut self, state: State) -> Result<(), Error> {
         state.check_owner(&self.model, "the state given to the session")?;
         self.state = state;
-        self.logits.clear();
+        self.forget_logits();
         self.pending = None;
         self.sampler.reset();
         Ok(())
@@ -122,7 +123,7 @@ impl Session {
     /// The device failed.
     pub fn logits(&mut self) -> Result<&[f32], Error> {
         self.flush()?;
-        Ok(&self.logits)
+        Ok(self.last_logits())
     }
 
     /// Runs tokens that come from elsewhere, such as a prompt. `progress` may stop it by returning false; the state
@@ -231,7 +232,7 @@ impl Session {
     ) -> Result<(), Error> {
         if let Some(Checkpoint { state, n_bytes }) = checkpoint {
             self.state = state;
-            self.logits.clear();
+            self.forget_logits();
             n_fed = n_bytes;
         }
         let rest = shown.get(n_fed..).unwrap_or_default();
@@ -240,11 +241,13 @@ impl Session {
     }
 
     fn sample(&mut self) -> Result<u32, Error> {
-        if self.logits.is_empty() {
+        if self.last_logits().is_empty() {
             return Err(Error::NothingToContinue);
         }
-        self.scratch.clear();
-        self.scratch.extend_from_slice(&self.logits);
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        scratch.extend_from_slice(self.last_logits());
+        self.scratch = scratch;
         Ok(self.sampler.sample(&mut self.scratch)?)
     }
 
@@ -257,11 +260,21 @@ impl Session {
     }
 
     fn run(&mut self, tokens: &[u32], progress: &mut dyn FnMut(Progress) -> bool) -> Result<(), Error> {
-        self.logits.clear();
+        self.forget_logits();
         let sequence = Sequence { state: &mut self.state, tokens, want: Want::LAST_LOGITS };
-        let outputs = self.model.forward_with_progress(&mut [sequence], progress)?;
-        self.logits = outputs.into_iter().next().map(|output| output.logits).unwrap_or_default();
-        Ok(())
+        let result = self.model.forward_into(&mut [sequence], &mut self.outputs, progress);
+        if result.is_err() {
+            self.forget_logits();
+        }
+        result
+    }
+
+    fn last_logits(&self) -> &[f32] {
+        self.outputs.first().map(|output| &output.logits[..]).unwrap_or_default()
+    }
+
+    fn forget_logits(&mut self) {
+        self.outputs.iter_mut().for_each(|output| output.logits.clear());
     }
 }
 

@@ -229,7 +229,7 @@ fn load<B: Backend>(backend: &B, rows: usize, width: usize, values: &[f32]) -> B
     let layout = StateLayout { slabs: Vec::new() };
     let mut state = backend.state(&layout).expect("an empty state");
     let mut buffer = backend.buffer(rows, width).expect("room for a buffer");
-    let mut pass = backend.begin(&batch, vec![&mut state]).expect("a pass");
+    let mut pass = backend.begin(&batch, [&mut state].into_iter().collect()).expect("a pass");
     crate::Pass::embed(&mut pass, &table, &mut buffer);
     crate::Pass::submit(pass).expect("a pass");
     buffer

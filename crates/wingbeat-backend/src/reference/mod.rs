@@ -6,7 +6,8 @@
 mod ops;
 
 use crate::{
-    Backend, BackendError, Batch, MatrixSource, Orientation, StateLayout, tolerance::ActivationPrecision,
+    Backend, BackendError, Batch, MatrixSource, Orientation, StateLayout, States,
+    tolerance::ActivationPrecision,
 };
 
 /// The reference device.
@@ -67,7 +68,7 @@ pub struct State {
 /// A pass: operations run when called.
 pub struct Pass<'a> {
     batch: &'a Batch,
-    states: Vec<&'a mut State>,
+    states: States<'a, State>,
     n_rows: usize,
 }
 
@@ -126,7 +127,7 @@ impl Backend for Reference {
         Ok(())
     }
 
-    fn begin<'a>(&'a self, batch: &'a Batch, states: Vec<&'a mut State>) -> Result<Pass<'a>, BackendError> {
+    fn begin<'a>(&'a self, batch: &'a Batch, states: States<'a, State>) -> Result<Pass<'a>, BackendError> {
         assert_eq!(batch.sequences().len(), states.len(), "one state a sequence");
         Ok(Pass { batch, states, n_rows: batch.n_rows() })
     }

@@ -11,7 +11,8 @@ pub(crate) use linear::{Method, method};
 use crate::{Buffer, CpuBackend, Matrix, State, Workers, kernels::Kernels};
 use std::sync::MutexGuard;
 use wingbeat_backend::{
-    BackendError, Batch, LayerNorm, Linear, Pass, ShiftLinear, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
+    BackendError, Batch, LayerNorm, Linear, Pass, ShiftLinear, SlabAt, States, TimeMixV7, V7Keys, V7Readout,
+    Wkv7,
 };
 
 /// A pass on the CPU. It holds the backend's threads until it ends.
@@ -19,7 +20,7 @@ pub struct CpuPass<'a> {
     kernels: &'static Kernels,
     workers: MutexGuard<'a, Workers>,
     batch: &'a Batch,
-    states: Vec<&'a mut State>,
+    states: States<'a, State>,
     /// Rows of the buffers in use: the batch's, then the selected ones.
     n_rows: usize,
     /// Copies of matrices made so far, see `sparse.rs`.
@@ -33,7 +34,7 @@ impl<'a> CpuPass<'a> {
         kernels: &'static Kernels,
         workers: MutexGuard<'a, Workers>,
         batch: &'a Batch,
-        states: Vec<&'a mut State>,
+        states: States<'a, State>,
     ) -> CpuPass<'a> {
         assert_eq!(batch.sequences().len(), states.len(), "one state a sequence");
         CpuPass { kernels, workers, batch, states, n_rows: batch.n_rows(), copies: 0, first_rows: Vec::new() }

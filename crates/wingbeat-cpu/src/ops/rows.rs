@@ -2,7 +2,11 @@
 
 use super::CpuPass;
 use crate::{Buffer, CpuBackend, buffer::SharedRows, pool::share};
+use arrayvec::ArrayVec;
 use wingbeat_backend::{LayerNorm, SlabAt};
+
+/// Results of a token shift: no version has more than the fused one's six.
+type SmallRows<'a> = ArrayVec<SharedRows<'a>, 16>;
 
 /// Below this many rows a parallel region costs more than it saves.
 const PARALLEL_ROWS: usize = 4;
@@ -38,7 +42,7 @@ impl CpuPass<'_> {
     ) {
         assert_eq!(mixes.len(), ys.len(), "one mix a result");
         let (kernels, width, batch) = (self.kernels, x.width, self.batch);
-        let ys: Vec<SharedRows<'_>> = ys.iter_mut().map(|y| y.shared()).collect();
+        let ys: SmallRows<'_> = ys.iter_mut().map(|y| y.shared()).collect();
         let shift = |t: usize, previous: &[f32]| {
             for (mix, y) in mixes.iter().zip(&ys) {
                 // SAFETY: every row is one thread's; the table's instructions are there.
@@ -46,16 +50,14 @@ impl CpuPass<'_> {
             }
         };
         // First rows need the states, which then take the last rows.
-        let mut is_first = vec![false; self.n_rows];
         for (sequence, states) in batch.sequences().iter().zip(&mut self.states) {
             let last = states.layer_mut(state.slab, state.layer);
             shift(sequence.first_row, last);
             last.copy_from_slice(x.row(sequence.first_row + sequence.n_tokens - 1));
-            is_first[sequence.first_row] = true;
         }
         if batch.sequences().len() < self.n_rows {
             self.for_each_row(&|t| {
-                if !is_first[t] {
+                if batch.sequences().binary_search_by_key(&t, |s| s.first_row).is_err() {
                     shift(t, x.row(t - 1));
                 }
             });

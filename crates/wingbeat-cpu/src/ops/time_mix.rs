@@ -7,6 +7,7 @@ use crate::{
     kernels::{HeadPart, KeysRows, ReadoutRows, WkvRows},
     pool::share,
 };
+use smallvec::SmallVec;
 use wingbeat_backend::{SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7};
 
 impl CpuPass<'_> {
@@ -128,7 +129,7 @@ impl CpuPass<'_> {
     }
 
     /// The head matrices of one layer, a sequence each, a row a head.
-    fn head_states<'s>(&mut self, state: SlabAt, head_size: usize) -> Vec<SharedRows<'s>> {
+    fn head_states<'s>(&mut self, state: SlabAt, head_size: usize) -> SmallVec<[SharedRows<'s>; 4]> {
         self.states
             .iter_mut()
             .map(|states| {

@@ -33,7 +33,7 @@ fn products(
     for _ in 0..2 {
         let mut y = case.buffers(n_tokens, source.rows, before).0;
         let mut state = backend.state(&StateLayout { slabs: Vec::new() }).unwrap();
-        let mut pass = backend.begin(&batch, vec![&mut state]).unwrap();
+        let mut pass = backend.begin(&batch, [&mut state].into_iter().collect()).unwrap();
         let activation = if add { Activation::Add } else { Activation::None };
         let job = Linear::new(&weight, &x, &mut y, activation);
         pass.linear(&mut [Linear { sparse_x: true, ..job }]);
@@ -101,7 +101,7 @@ fn dense_inputs_make_no_copy() {
     let x = case.buffers(1, 256, &random.normals(256)).0;
     let mut y = backend.buffer(1, 64).unwrap();
     let mut state = backend.state(&StateLayout { slabs: Vec::new() }).unwrap();
-    let mut pass = backend.begin(&batch, vec![&mut state]).unwrap();
+    let mut pass = backend.begin(&batch, [&mut state].into_iter().collect()).unwrap();
     let job = Linear::new(&weight, &x, &mut y, Activation::None);
     pass.linear(&mut [Linear { sparse_x: true, ..job }]);
     pass.submit().unwrap();

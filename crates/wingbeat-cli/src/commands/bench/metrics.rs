@@ -148,13 +148,14 @@ impl Subject {
         let mut samplers =
             (0..n).map(|_| Sampler::new(SamplerConfig::greedy())).collect::<Result<Vec<_>, _>>()?;
         let mut tokens: Vec<Vec<u32>> = (0..n).map(|i| self.prompts.take(i * PROMPT, PROMPT)).collect();
+        let mut outputs = Vec::new();
         let mut step = || -> anyhow::Result<()> {
             let mut sequences: Vec<Sequence<'_>> = states
                 .iter_mut()
                 .zip(&tokens)
                 .map(|(state, tokens)| Sequence { state, tokens, want: Want::LAST_LOGITS })
                 .collect();
-            let mut outputs = self.model.forward(&mut sequences)?;
+            self.model.forward_into(&mut sequences, &mut outputs, &mut |_| true)?;
             pick(&mut outputs, &mut samplers, &mut tokens, self.n_threads)
         };
         // The prompts, and steps for buffers and caches.
