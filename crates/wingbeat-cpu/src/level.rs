@@ -10,6 +10,8 @@ pub enum Level {
     Scalar,
     /// 64-bit ARM NEON.
     Neon,
+    /// The same with the four-way dot product of the feature `dotprod`.
+    NeonDot,
     /// x86 AVX2, FMA and F16C.
     Avx2,
     /// The same with AVX-VNNI.
@@ -19,7 +21,8 @@ pub enum Level {
 }
 
 /// All of them, slowest first.
-const LEVELS: [Level; 5] = [Level::Scalar, Level::Neon, Level::Avx2, Level::AvxVnni, Level::Avx512];
+const LEVELS: [Level; 6] =
+    [Level::Scalar, Level::Neon, Level::NeonDot, Level::Avx2, Level::AvxVnni, Level::Avx512];
 
 impl Level {
     /// Every level that can run here, slowest first.
@@ -55,6 +58,10 @@ impl Level {
             }
             #[cfg(target_arch = "aarch64")]
             Level::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonDot => {
+                Level::Neon.is_available() && std::arch::is_aarch64_feature_detected!("dotprod")
+            }
             #[allow(unreachable_patterns)]
             _ => false,
         }
@@ -70,6 +77,7 @@ impl Level {
         match self {
             Level::Scalar => "scalar",
             Level::Neon => "neon",
+            Level::NeonDot => "neon-dotprod",
             Level::Avx2 => "avx2",
             Level::AvxVnni => "avx-vnni",
             Level::Avx512 => "avx512",

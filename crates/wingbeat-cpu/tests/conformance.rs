@@ -32,6 +32,7 @@ macro_rules! suite {
 
 suite!(scalar, Level::Scalar, 1, false);
 suite!(neon, Level::Neon, 1, false);
+suite!(neon_dotprod, Level::NeonDot, 1, false);
 suite!(avx2, Level::Avx2, 1, false);
 suite!(avx_vnni, Level::AvxVnni, 1, false);
 suite!(avx512, Level::Avx512, 1, false);

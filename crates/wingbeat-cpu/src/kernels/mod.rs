@@ -147,6 +147,10 @@ kernel_list!(define_table! { scalar, Level::Scalar, crate::simd::scalar::Scalar,
 kernel_list!(define_table! {
     neon, Level::Neon, crate::simd::neon::Neon, [target_feature(enable = "neon")];
 });
+#[cfg(target_arch = "aarch64")]
+kernel_list!(define_table! {
+    neon_dot, Level::NeonDot, crate::simd::neon::NeonDot, [target_feature(enable = "neon,dotprod")];
+});
 #[cfg(target_arch = "x86_64")]
 kernel_list!(define_table! {
     avx2, Level::Avx2, crate::simd::avx2::Avx2, [target_feature(enable = "avx2,fma,f16c")];
@@ -180,6 +184,8 @@ impl Kernels {
             Level::Scalar => Some(&scalar::TABLE),
             #[cfg(target_arch = "aarch64")]
             Level::Neon => Some(&neon::TABLE),
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonDot => Some(&neon_dot::TABLE),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => Some(&avx2::TABLE),
             #[cfg(target_arch = "x86_64")]

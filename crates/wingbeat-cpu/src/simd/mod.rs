@@ -104,7 +104,7 @@ pub(crate) trait Words: Simd {
     /// What activations have more than their value in [`dot_int8`](Words::dot_int8): 128 where it takes them as
     /// unsigned bytes, or 0.
     const OFFSET: i32;
-    /// Rows of activations in a tile of words, at most 6: what the registers hold beside two vectors of weights.
+    /// Rows of activations in a tile of words, at most 8: what the registers hold beside two vectors of weights.
     const TILE_ROWS: usize;
 
     unsafe fn zero() -> Self::W;

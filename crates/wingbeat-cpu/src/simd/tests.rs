@@ -13,13 +13,21 @@ macro_rules! on_every_level {
             if Level::Avx2.is_available() {
                 $check::<super::avx2::Avx2>("avx2");
             }
+            if Level::AvxVnni.is_available() {
+                $check::<super::avx2::AvxVnni>("avx-vnni");
+            }
             if Level::Avx512.is_available() {
                 $check::<super::avx512::Avx512>("avx512");
             }
         }
         #[cfg(target_arch = "aarch64")]
-        if Level::Neon.is_available() {
-            $check::<super::neon::Neon>("neon");
+        {
+            if Level::Neon.is_available() {
+                $check::<super::neon::Neon>("neon");
+            }
+            if Level::NeonDot.is_available() {
+                $check::<super::neon::NeonDot>("neon-dotprod");
+            }
         }
     }};
 }
