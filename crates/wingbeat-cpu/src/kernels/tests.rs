@@ -5,6 +5,7 @@
 mod functions;
 mod products;
 mod rows;
+mod tiles;
 mod time_mix;
 
 use super::Kernels;

@@ -1,7 +1,10 @@
-//! Products: rows and columns of floats, int8 blocks, panels; the quantization of activations.
+//! Products: rows and columns of floats, int8 blocks; the quantization of activations.
 
 use super::{bits, compare, config, portable, tables, wide};
-use crate::kernels::{Columns, Kernels, MatVec, QuantRows, SCALE_VALUES, int8::QuantRow};
+use crate::{
+    buffer::SharedRows,
+    kernels::{Columns, Kernels, MatMany, MatVec, QuantRows, SCALE_VALUES, int8::QuantRow},
+};
 use half::f16;
 use proptest::prelude::*;
 use wingbeat_backend::{
@@ -10,8 +13,8 @@ use wingbeat_backend::{
 };
 use wingbeat_format::DType;
 
-const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
-const QUANTIZED: [DType; 10] = [
+pub(super) const FLOATS: [DType; 3] = [DType::F32, DType::F16, DType::BF16];
+pub(super) const QUANTIZED: [DType; 10] = [
     DType::Q8_0,
     DType::Q4_0,
     DType::Q4_1,
@@ -63,14 +66,20 @@ fn mixed(random: &mut Random, n: usize) -> Vec<f32> {
 }
 
 /// A stored matrix of floats at an odd address, `padding` bytes after each row, and its values.
-struct Floats {
+pub(super) struct Floats {
     bytes: Vec<u8>,
-    row_bytes: usize,
-    values: Vec<Vec<f64>>,
+    pub(super) row_bytes: usize,
+    pub(super) values: Vec<Vec<f64>>,
 }
 
 impl Floats {
-    fn random(random: &mut Random, dtype: DType, rows: usize, cols: usize, padding: usize) -> Floats {
+    pub(super) fn random(
+        random: &mut Random,
+        dtype: DType,
+        rows: usize,
+        cols: usize,
+        padding: usize,
+    ) -> Floats {
         let (mut bytes, mut values, mut row) = (vec![0xff], Vec::new(), vec![0.0; cols]);
         for _ in 0..rows {
             let start = bytes.len();
@@ -82,12 +91,12 @@ impl Floats {
         Floats { bytes, row_bytes: dtype.row_bytes(cols).expect("a plain type") + padding, values }
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes[1..]
     }
 }
 
-fn sum(w: impl Iterator<Item = f64>, x: &[f64]) -> f64 {
+pub(super) fn sum(w: impl Iterator<Item = f64>, x: &[f64]) -> f64 {
     w.zip(x).map(|(w, x)| w * x).sum()
 }
 
@@ -120,6 +129,41 @@ proptest! {
                 compare(format!("{} {} and f64", dtype.name(), kernels.level), &out, &truth, |i| limits[i]);
                 compare(format!("{} {} and its twin", dtype.name(), kernels.level), &out, &twin, |i| limits[i]);
             }
+        }
+    }
+
+    /// Rows and columns enough for several of the blocks that the kernel cuts them into.
+    #[test]
+    fn matmany_of_floats(
+        seed: u64, first in 0..3usize, n in 1..70usize, n_tokens in 1..20usize, cols in 1..1100usize, padding in 0..5usize,
+        add: bool,
+    ) {
+        let mut random = Random::new(seed);
+        let (dtype, width) = (FLOATS[(random.bits() % 3) as usize], first + n + 1);
+        let w = Floats::random(&mut random, dtype, width, cols, padding);
+        let (x, before) = (mixed(&mut random, n_tokens * cols), random.normals(n_tokens * width));
+        let (mut truth, mut limits) = (wide(&before), vec![1e-30; before.len()]);
+        for (t, row) in (0..n_tokens).flat_map(|t| (first..first + n).map(move |row| (t, row))) {
+            let (x, at) = (wide(&x[t * cols..][..cols]), t * width + row);
+            let old = if add { truth[at] } else { 0.0 };
+            truth[at] = old + sum(w.values[row].iter().copied(), &x);
+            // One more rounding where the product is added to what was there.
+            limits[at] = product(&w.values[row], &x, ActivationPrecision::Exact) + 4.0 * super::EPS * old.abs();
+        }
+        for kernels in tables() {
+            let mut y = before.clone();
+            let (rows, weights) = (first..first + n, w.bytes());
+            let out = SharedRows::new(&mut y, width);
+            let args = MatMany { weights, row_bytes: w.row_bytes, rows, x: &x, cols, y: out, add };
+            // SAFETY: the table is of an available level; there are no other threads.
+            unsafe {
+                match dtype {
+                    DType::F32 => (kernels.matmany_f32)(&args),
+                    DType::F16 => (kernels.matmany_f16)(&args),
+                    _ => (kernels.matmany_bf16)(&args),
+                }
+            }
+            compare(format!("{} {} and f64", dtype.name(), kernels.level), &y, &truth, |i| limits[i]);
         }
     }
 
@@ -162,7 +206,7 @@ fn factor(random: &mut Random) -> [u8; 2] {
 }
 
 /// A row of random blocks; in some, all integers or all scales are the least or the greatest there are.
-fn block_row(random: &mut Random, dtype: DType, n_blocks: usize) -> Vec<u8> {
+pub(super) fn block_row(random: &mut Random, dtype: DType, n_blocks: usize) -> Vec<u8> {
     let mut row = Vec::new();
     for _ in 0..n_blocks {
         let mut block: Vec<u8> = (0..dtype.block_bytes()).map(|_| random.bits() as u8).collect();
@@ -198,7 +242,7 @@ fn block_row(random: &mut Random, dtype: DType, n_blocks: usize) -> Vec<u8> {
 
 /// What the terms of a row's product can be at most: `|w|`, or for a type with minimums, which may cancel, the sum
 /// of the parts' sizes, from the largest integer and minimum that the type has.
-fn magnitudes(dtype: DType, row: &[u8], values: &[f64]) -> Vec<f64> {
+pub(super) fn magnitudes(dtype: DType, row: &[u8], values: &[f64]) -> Vec<f64> {
     let (largest, largest_min) = match dtype {
         DType::Q4_1 => (15.0, 1.0),
         DType::Q5_1 => (31.0, 1.0),
@@ -318,7 +362,7 @@ proptest! {
 }
 
 /// A block of activations of one of the kinds that make quantizing hard.
-fn activation_block(random: &mut Random) -> [f32; 32] {
+pub(super) fn activation_block(random: &mut Random) -> [f32; 32] {
     let kind = random.bits() % 8;
     let mut block = [0.0; 32];
     for x in &mut block {

@@ -57,16 +57,16 @@ pub(crate) fn panels(cols: usize, bytes_a_value: usize) -> impl Iterator<Item = 
 pub(crate) struct PackedRows {
     cols: usize,
     /// Words `(cols / word, M)` a tile: int8, with what [`Words::OFFSET`] adds, int16 or f32.
-    bytes: Aligned,
+    pub(in crate::kernels) bytes: Aligned,
     /// Integers: `(cols / 32, M)` a tile, rounded up: `x ≈ scale · value`.
-    scales: Vec<f32>,
+    pub(in crate::kernels) scales: Vec<f32>,
     /// int8: `(cols / 32, M)` a tile: `Σ scale · value`.
-    sums: Vec<f32>,
+    pub(in crate::kernels) sums: Vec<f32>,
     /// int8: `(cols / 16, M)` a tile: the same of each half.
-    half_sums: Vec<f32>,
+    pub(in crate::kernels) half_sums: Vec<f32>,
     /// int8: `(rows)`: all ones where the panel's corrections are to be added: for signed rows where activations have an
     /// offset, for rows without negatives, which take the whole range of a byte, where they have none.
-    masks: Vec<u32>,
+    pub(in crate::kernels) masks: Vec<u32>,
 }
 
 /// [`PackedRows`] as threads write them, each its own rows, and then read them.
@@ -147,13 +147,13 @@ pub(crate) struct Panel {
     staged_scales: Aligned,
     staged_mins: Aligned,
     /// `[column / word][row]`
-    words: Aligned,
+    pub(in crate::kernels) words: Aligned,
     /// int8: `[group][row]`; int16: `[row]`.
-    scales: Aligned,
+    pub(in crate::kernels) scales: Aligned,
     /// int8: `[group][row]`, for types that have minimums.
-    mins: Aligned,
+    pub(in crate::kernels) mins: Aligned,
     /// int8: `[group][row]`: what a sum starts from to make up for the activations' offset.
-    corrections: Aligned,
+    pub(in crate::kernels) corrections: Aligned,
 }
 
 /// `y[t, first_row + i] (+)= Σ panel[i] x[t]` for the panel's rows and columns and `t` in `0..n_tokens`.
