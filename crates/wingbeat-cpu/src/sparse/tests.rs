@@ -8,7 +8,9 @@ use wingbeat_backend::{
 
 /// Values of which nine in ten are zero, and some whole blocks.
 fn mostly_zero(random: &mut Random, n: usize) -> Vec<f32> {
-    (0..n).map(|i| if i / 300 % 3 == 1 || !random.bits().is_multiple_of(10) { 0.0 } else { random.normal() }).collect()
+    (0..n)
+        .map(|i| if i / 300 % 3 == 1 || !random.bits().is_multiple_of(10) { 0.0 } else { random.normal() })
+        .collect()
 }
 
 fn backend(level: Level, threads: usize) -> CpuBackend {
