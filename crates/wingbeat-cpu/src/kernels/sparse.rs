@@ -4,7 +4,7 @@
 use super::float::{Bf16, F16, FloatType};
 use crate::{
     buffer::SharedRows,
-    simd::Simd,
+    simd::{Simd, prefetch},
     sparse::{GROUP, RUN, SUPER_GROUP, SparseMatrix, SparseWeights},
 };
 use std::ops::Range;
@@ -24,6 +24,7 @@ pub(crate) struct SparseProduct<'a> {
 const BLOCK: usize = SUPER_GROUP;
 
 /// The inputs of a block that are not zero.
+#[derive(Clone)]
 struct NonZero {
     n: usize,
     /// Within the block, rising.
@@ -55,13 +56,33 @@ impl NonZero {
 pub(super) unsafe fn sparse<S: Simd>(args: &SparseProduct<'_>) {
     let SparseMatrix { inputs, outputs, ref weights } = *args.matrix;
     assert!(args.x.len() >= args.tokens.end * inputs && args.outputs.end <= outputs);
-    let mut list = NonZero { n: 0, index: [0; BLOCK + MOST_LANES], value: [0.0; BLOCK + MOST_LANES] };
-    for first in (0..inputs).step_by(BLOCK) {
-        let block = first..(first + BLOCK).min(inputs);
+    let empty = NonZero { n: 0, index: [0; BLOCK + MOST_LANES], value: [0.0; BLOCK + MOST_LANES] };
+    // One row of activations meets each weight once: the next block's are asked for while this one's are multiplied.
+    // Several find most of them in the cache.
+    let ahead = args.tokens.len() == 1;
+    let mut lists = [empty.clone(), empty];
+    let block_of = |first: usize| first..(first + BLOCK).min(inputs);
+    if ahead {
+        // SAFETY: the caller's promise.
+        unsafe { list::<S>(args, args.tokens.start, block_of(0), &mut lists[0]) };
+    }
+    for (number, first) in (0..inputs).step_by(BLOCK).enumerate() {
+        let block = block_of(first);
         for t in args.tokens.clone() {
-            let x = &args.x[t * inputs..][block.clone()];
-            // SAFETY: the lists have room for a block and a vector.
-            list.n = unsafe { S::list_non_zero(x, list.index.as_mut_ptr(), list.value.as_mut_ptr()) };
+            let [even, odd] = &mut lists;
+            let (list, next) = if number % 2 == 0 { (even, odd) } else { (odd, even) };
+            // SAFETY: the caller's promise.
+            unsafe {
+                match (ahead, block.end < inputs) {
+                    (true, true) => {
+                        self::list::<S>(args, t, block_of(block.end), next);
+                        prefetch_rows(args, block.end, next);
+                    }
+                    (true, false) => {}
+                    (false, _) => self::list::<S>(args, t, block.clone(), list),
+                }
+            }
+            let list = &*list;
             if list.n == 0 {
                 continue;
             }
@@ -72,17 +93,17 @@ pub(super) unsafe fn sparse<S: Simd>(args: &SparseProduct<'_>) {
                 match weights {
                     SparseWeights::F16(values) => {
                         assert!(values.len() >= block.end * outputs);
-                        halves::<S, F16>(&list, values.as_ptr().add(first * outputs + o), outputs, y);
+                        halves::<S, F16>(list, values.as_ptr().add(first * outputs + o), outputs, y);
                     }
                     SparseWeights::Bf16(values) => {
                         assert!(values.len() >= block.end * outputs);
-                        halves::<S, Bf16>(&list, values.as_ptr().add(first * outputs + o), outputs, y);
+                        halves::<S, Bf16>(list, values.as_ptr().add(first * outputs + o), outputs, y);
                     }
                     SparseWeights::Q8_0 { values, scales } => {
                         assert!(values.len() >= block.end * outputs);
                         assert!(scales.len() >= block.end / GROUP * outputs);
                         let scales = scales.as_ptr().add(first / GROUP * outputs + o);
-                        q8_0::<S>(&list, values.as_ptr().add(first * outputs + o), scales, outputs, y);
+                        q8_0::<S>(list, values.as_ptr().add(first * outputs + o), scales, outputs, y);
                     }
                     SparseWeights::Q4K { values, scales, mins, d, d_min } => {
                         let groups = block.end / GROUP * outputs;
@@ -97,11 +118,52 @@ pub(super) unsafe fn sparse<S: Simd>(args: &SparseProduct<'_>) {
                             d: d.as_ptr().add(sup),
                             d_min: d_min.as_ptr().add(sup),
                         };
-                        q4_k::<S>(&list, &block, outputs, y);
+                        q4_k::<S>(list, &block, outputs, y);
                     }
                 }
             }
         }
+    }
+}
+
+/// Lists the inputs of a block that count for row `t`.
+///
+/// # Safety
+/// The instructions of `S` are there.
+#[inline(always)]
+unsafe fn list<S: Simd>(args: &SparseProduct<'_>, t: usize, block: Range<usize>, list: &mut NonZero) {
+    let x = &args.x[t * args.matrix.inputs..][block];
+    // SAFETY: the lists have room for a block and a vector.
+    list.n = unsafe { S::list_non_zero(x, list.index.as_mut_ptr(), list.value.as_mut_ptr()) };
+}
+
+/// Asks for the weights of the block that starts at input `first`.
+#[inline(always)]
+fn prefetch_rows(args: &SparseProduct<'_>, first: usize, list: &NonZero) {
+    let (stride, outputs) = (args.matrix.outputs, &args.outputs);
+    let line =
+        |p: *const u8, bytes: usize| (0..bytes).step_by(64).for_each(|at| prefetch(p.wrapping_add(at)));
+    let (values, bits): (*const u8, usize) = match &args.matrix.weights {
+        SparseWeights::F16(values) | SparseWeights::Bf16(values) => (values.as_ptr().cast(), 16),
+        SparseWeights::Q8_0 { values, scales } => {
+            for group in first / GROUP..(first + BLOCK) / GROUP {
+                let at = group * stride + outputs.start;
+                line(scales.as_ptr().wrapping_add(at).cast(), 2 * outputs.len());
+            }
+            (values.as_ptr().cast(), 8)
+        }
+        SparseWeights::Q4K { values, scales, mins, .. } => {
+            for group in first / GROUP..(first + BLOCK) / GROUP {
+                let at = group * stride + outputs.start;
+                line(scales.as_ptr().wrapping_add(at), outputs.len());
+                line(mins.as_ptr().wrapping_add(at), outputs.len());
+            }
+            (values.as_ptr(), 4)
+        }
+    };
+    for &i in &list.index[..list.n] {
+        let at = ((first + usize::from(i)) * stride + outputs.start) * bits / 8;
+        line(values.wrapping_add(at), outputs.len() * bits / 8);
     }
 }
 

@@ -273,11 +273,15 @@ impl Job<'_> {
         for first_row in rows.clone().step_by(kernels.word_panel_rows) {
             let panel_rows = first_row..(first_row + kernels.word_panel_rows).min(rows.end);
             let mut panels = panels(source.cols, form.bytes()).peekable();
+            let first = panels.peek().cloned().unwrap_or(0..0);
             while let Some(cols) = panels.next() {
                 let bytes = |cols: usize| cols / source.dtype.block_len() * source.dtype.block_bytes();
-                let to_next = match panels.peek() {
-                    Some(next) => bytes(next.start - cols.start),
-                    None => kernels.word_panel_rows * self.weight.row_bytes - bytes(cols.start),
+                let (to_next, next_bytes) = match panels.peek() {
+                    Some(next) => (bytes(next.start - cols.start), bytes(next.len())),
+                    None => (
+                        kernels.word_panel_rows * self.weight.row_bytes - bytes(cols.start),
+                        bytes(first.len()),
+                    ),
                 };
                 let panel = PanelSource {
                     dtype: source.dtype,
@@ -287,6 +291,7 @@ impl Job<'_> {
                     rows: panel_rows.clone(),
                     cols: cols.clone(),
                     to_next,
+                    next_bytes,
                 };
                 let (make, multiply) = match form {
                     Form::Int8 => (kernels.panel_of_int8, kernels.int8_panel),

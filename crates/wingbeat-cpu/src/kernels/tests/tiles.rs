@@ -317,6 +317,7 @@ impl Stored {
             cols,
             // A prefetch may go anywhere.
             to_next: 1 << 40,
+            next_bytes: 64,
         };
         // SAFETY: the table is of an available level.
         unsafe {

@@ -136,6 +136,8 @@ pub(crate) struct PanelSource<'a> {
     /// Bytes from a row's part of this panel to its part, or another row's, of the panel made next: a panel reads a
     /// little of many rows, which memory doesn't see coming.
     pub(crate) to_next: usize,
+    /// Bytes of that row's part.
+    pub(crate) next_bytes: usize,
 }
 
 /// A panel: a thread's own memory, made anew for every part.

@@ -81,7 +81,7 @@ unsafe fn panel_of_blocks<S, B, const LEN: usize, const BYTES: usize, const GROU
             match source.rows.start + v * S::LANES + lane {
                 row if row < source.rows.end => {
                     let stored = &source.weights[row * source.row_bytes..][bytes.clone()];
-                    prefetch(stored, source.to_next);
+                    prefetch(stored, source);
                     let blocks = stored.as_chunks::<BYTES>().0.iter().zip(integers);
                     for (((block, integers), scales), mins) in blocks.zip(row_scales).zip(row_mins) {
                         // SAFETY: the caller's promise.
@@ -172,7 +172,7 @@ pub(in crate::kernels) unsafe fn panel_of_f32<S: Words + Blocks>(
                 continue;
             }
             let stored = &source.weights[row * source.row_bytes..][bytes.clone()];
-            prefetch(stored, source.to_next);
+            prefetch(stored, source);
             // SAFETY: the caller's promise.
             unsafe { widen_any::<S>(source.dtype, stored, values) };
         }
@@ -224,7 +224,7 @@ pub(in crate::kernels) unsafe fn panel_of_int16<S: Words + Blocks>(
                 continue;
             }
             let stored = &source.weights[row * source.row_bytes + 2 * source.cols.start..][..2 * n_cols];
-            prefetch(stored, source.to_next);
+            prefetch(stored, source);
             let largest = largest(source.dtype, stored);
             // SAFETY: the caller's promise.
             unsafe { to_int16::<S>(source.dtype, stored, inverse_scale(largest), values) };
@@ -284,9 +284,9 @@ unsafe fn panel_of_columns<S: Words>(source: &PanelSource<'_>, panel: &mut Panel
 
 /// Asks for what will be read when the next panel is made.
 #[inline(always)]
-fn prefetch(stored: &[u8], to_next: usize) {
-    for line in (0..stored.len()).step_by(64) {
-        crate::simd::prefetch(stored.as_ptr().wrapping_add(to_next + line));
+fn prefetch(stored: &[u8], source: &PanelSource<'_>) {
+    for line in (0..source.next_bytes).step_by(64) {
+        crate::simd::prefetch(stored.as_ptr().wrapping_add(source.to_next + line));
     }
 }
 
