@@ -19,8 +19,9 @@ const MOST_TOKENS_QUANTIZED: usize = 2;
 /// Rows of activations that are looked at to see how many inputs count.
 const ROWS_LOOKED_AT: usize = 8;
 
-/// Copies of matrices that a pass may make: one, so that no token waits long, and one more for so many rows.
-const ROWS_A_COPY: usize = 16;
+/// Copies of matrices that a pass of many rows may make: one for so many. A pass of one row makes one, so that no token
+/// waits long; a short prompt makes none, so that the first token doesn't.
+const ROWS_A_COPY: usize = 32;
 
 /// From how many rows of activations on threads share them, and not the outputs.
 const SHARED_ROWS: usize = 16;
@@ -50,7 +51,7 @@ impl CpuPass<'_> {
         let pool = &mut self.workers.pool;
         let matrix = match job.weight.sparse.get() {
             Some(matrix) => matrix,
-            None if self.copies == 1 + n_tokens / ROWS_A_COPY => return false,
+            None if self.copies >= if n_tokens == 1 { 1 } else { n_tokens / ROWS_A_COPY } => return false,
             None => {
                 self.copies += 1;
                 let Some(copy) = SparseMatrix::of(source, pool) else { return false };
