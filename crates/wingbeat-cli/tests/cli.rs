@@ -121,7 +121,7 @@ fn greedy_text_is_the_same_every_time() {
 #[test]
 fn a_seed_repeats_a_run() {
     let model = fixture(GGUF);
-    let base = ["generate", "-m", &model, "--json", "-n", "30", "It was"];
+    let base = ["generate", "-m", &model, "--json", "--ignore-eos", "-n", "30", "It was"];
     let first = json(&base);
     let expected = [
         "prompt_tokens",

@@ -148,7 +148,9 @@ pub(super) fn multiply(
         n if n_tokens == 1 => n,
         n => n * SHARES_A_THREAD,
     };
-    pool.run(n_shares, &|thread, share_index| {
+    pool.run(n_shares, &|thread, index| {
+        // Matrices of few rows fall to the last shares: these go first, so that none of them is what all wait for.
+        let share_index = n_shares - 1 - index;
         // Each thread locks its own; a panic leaves nothing behind but scratch memory.
         let scratch = &mut *scratch[thread].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         for job in jobs {

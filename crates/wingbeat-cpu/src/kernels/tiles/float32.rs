@@ -22,10 +22,11 @@ pub(in crate::kernels) unsafe fn f32_panel<S: Words>(args: &Tiles<'_>) {
                 2 => tile::<S, 2>(args, t),
                 3 => tile::<S, 3>(args, t),
                 4 => tile::<S, 4>(args, t),
-                5 => tile::<S, 5>(args, t),
-                6 => tile::<S, 6>(args, t),
-                7 => tile::<S, 7>(args, t),
-                _ => tile::<S, 8>(args, t),
+                5 if S::TILE_ROWS >= 5 => tile::<S, 5>(args, t),
+                6 if S::TILE_ROWS >= 6 => tile::<S, 6>(args, t),
+                7 if S::TILE_ROWS >= 7 => tile::<S, 7>(args, t),
+                8 if S::TILE_ROWS >= 8 => tile::<S, 8>(args, t),
+                n => unreachable!("a tile of {n} rows"),
             }
         }
     }

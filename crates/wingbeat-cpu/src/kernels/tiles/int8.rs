@@ -47,10 +47,11 @@ unsafe fn groups<S: Words, const GROUP: usize, const MINS: bool>(args: &Tiles<'_
                 2 => tile::<S, 2, GROUP, MINS>(args, t),
                 3 => tile::<S, 3, GROUP, MINS>(args, t),
                 4 => tile::<S, 4, GROUP, MINS>(args, t),
-                5 => tile::<S, 5, GROUP, MINS>(args, t),
-                6 => tile::<S, 6, GROUP, MINS>(args, t),
-                7 => tile::<S, 7, GROUP, MINS>(args, t),
-                _ => tile::<S, 8, GROUP, MINS>(args, t),
+                5 if S::TILE_ROWS >= 5 => tile::<S, 5, GROUP, MINS>(args, t),
+                6 if S::TILE_ROWS >= 6 => tile::<S, 6, GROUP, MINS>(args, t),
+                7 if S::TILE_ROWS >= 7 => tile::<S, 7, GROUP, MINS>(args, t),
+                8 if S::TILE_ROWS >= 8 => tile::<S, 8, GROUP, MINS>(args, t),
+                n => unreachable!("a tile of {n} rows"),
             }
         }
     }

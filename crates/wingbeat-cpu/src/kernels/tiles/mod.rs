@@ -47,7 +47,7 @@ pub(super) const fn panel_rows<S: Words>() -> usize {
 /// The panels that `cols` columns of `bytes_a_value` bytes are cut into: equal but for the last, whole blocks of 256.
 pub(crate) fn panels(cols: usize, bytes_a_value: usize) -> impl Iterator<Item = Range<usize>> {
     let n = cols.div_ceil(PANEL_BYTES / bytes_a_value).max(1);
-    let len = cols.div_ceil(n).next_multiple_of(256);
+    let len = cols.div_ceil(n).next_multiple_of(256).max(1);
     (0..cols).step_by(len).map(move |first| first..(first + len).min(cols))
 }
 
