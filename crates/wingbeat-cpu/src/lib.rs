@@ -82,7 +82,11 @@ impl CpuBackend {
         let n_threads = options.threads.unwrap_or_else(cores).clamp(1, MAX_THREADS);
         let pool = Pool::new(n_threads)?;
         let scratch = (0..n_threads).map(|_| Mutex::default()).collect();
-        let workers = Mutex::new(Workers { pool, scratch, packed: Vec::new() });
+        let workers = Mutex::new(Workers {
+            pool,
+            scratch,
+            packed: (0..ops::MAX_JOBS).map(|_| PackedRows::default()).collect(),
+        });
         Ok(CpuBackend { kernels, exact: options.exact, n_threads, workers })
     }
 

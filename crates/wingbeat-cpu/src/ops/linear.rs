@@ -51,7 +51,7 @@ const SHARE_ROWS: usize = 32;
 const SHARES_A_THREAD: usize = 4;
 
 /// Products in one call at most: more than any layer has at once.
-pub(super) const MAX_JOBS: usize = 16;
+pub(crate) const MAX_JOBS: usize = 16;
 
 /// A job as the threads see it.
 pub(super) struct Job<'a> {
@@ -89,9 +89,6 @@ impl CpuPass<'_> {
         let n_tokens = self.n_rows;
         let kernels = self.kernels;
         let crate::Workers { pool, scratch, packed } = &mut *self.workers;
-        if packed.len() < MAX_JOBS {
-            packed.resize_with(MAX_JOBS, Default::default);
-        }
         let mut room = packed.iter_mut();
         let mut packs = ArrayVec::<Pack<'_>, MAX_JOBS>::new();
         let jobs: ArrayVec<Job<'_>, MAX_JOBS> = jobs

@@ -6,7 +6,7 @@ mod shift;
 mod sparse;
 mod time_mix;
 
-pub(crate) use linear::{Method, method};
+pub(crate) use linear::{MAX_JOBS, Method, method};
 
 use crate::{Buffer, CpuBackend, Matrix, State, Workers, kernels::Kernels};
 use std::sync::MutexGuard;

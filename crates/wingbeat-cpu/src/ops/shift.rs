@@ -48,9 +48,6 @@ impl CpuPass<'_> {
         }
         let (kernels, width, batch) = (self.kernels, x.width, self.batch);
         let crate::Workers { pool, scratch, packed } = &mut *self.workers;
-        if packed.len() < MAX_JOBS {
-            packed.resize_with(MAX_JOBS, Default::default);
-        }
         let mut room = packed.iter_mut();
         let mut shifted = ArrayVec::<Shifted<'_>, MAX_JOBS>::new();
         let mut products = ArrayVec::<Job<'_>, MAX_JOBS>::new();

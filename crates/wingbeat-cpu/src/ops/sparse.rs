@@ -42,16 +42,15 @@ impl CpuPass<'_> {
         assert_eq!((job.x.width, job.y.width), (source.cols, source.rows), "widths of {}", source.name);
         let x = &job.x.as_slice()[..n_tokens * source.cols];
         // Integers multiply several rows at four times the rate of floats: more than what is not read.
-        if source.dtype.is_quantized() && n_tokens > MOST_TOKENS_QUANTIZED {
-            return false;
-        }
-        if !is_supported(source) || non_zero(x, source.cols) > MOST_NON_ZERO {
+        let too_many = source.dtype.is_quantized() && n_tokens > MOST_TOKENS_QUANTIZED;
+        if too_many || !is_supported(source) || non_zero(x, source.cols) > MOST_NON_ZERO {
             return false;
         }
         let pool = &mut self.workers.pool;
+        let most_copies = if n_tokens == 1 { 1 } else { n_tokens / ROWS_A_COPY };
         let matrix = match job.weight.sparse.get() {
             Some(matrix) => matrix,
-            None if self.copies >= if n_tokens == 1 { 1 } else { n_tokens / ROWS_A_COPY } => return false,
+            None if self.copies >= most_copies => return false,
             None => {
                 self.copies += 1;
                 let Some(copy) = SparseMatrix::of(source, pool) else { return false };

@@ -1,6 +1,6 @@
 //! Tiles of f32 words: exact but for the rounding of sums.
 
-use super::{Tiles, VECTORS, n_tiles, store, tile_rows};
+use super::{Tiles, VECTORS, for_each_tile, store};
 use crate::simd::Words;
 
 /// The whole panel.
@@ -12,24 +12,8 @@ use crate::simd::Words;
 pub(in crate::kernels) unsafe fn f32_panel<S: Words>(args: &Tiles<'_>) {
     assert!(args.cols.end <= args.x.cols && args.n_tokens == args.x.rows);
     assert!(args.panel.words.as_slice().len() >= args.cols.len() * VECTORS * S::LANES);
-    for i in 0..n_tiles(args.n_tokens, S::TILE_ROWS) {
-        let rows = tile_rows(i, args.n_tokens, S::TILE_ROWS);
-        let t = rows.start;
-        // SAFETY: the caller's promise; lengths checked above.
-        unsafe {
-            match rows.len() {
-                1 => tile::<S, 1>(args, t),
-                2 => tile::<S, 2>(args, t),
-                3 => tile::<S, 3>(args, t),
-                4 => tile::<S, 4>(args, t),
-                5 if S::TILE_ROWS >= 5 => tile::<S, 5>(args, t),
-                6 if S::TILE_ROWS >= 6 => tile::<S, 6>(args, t),
-                7 if S::TILE_ROWS >= 7 => tile::<S, 7>(args, t),
-                8 if S::TILE_ROWS >= 8 => tile::<S, 8>(args, t),
-                n => unreachable!("a tile of {n} rows"),
-            }
-        }
-    }
+    // SAFETY: the caller's promise; lengths checked above.
+    unsafe { for_each_tile!(args, tile::<S, M>) }
 }
 
 /// # Safety

@@ -3,7 +3,7 @@
 //! The same rate as bfloat16 products on the processors that have both, with steps thirty times finer. Sums of
 //! 32 products of the largest integers just fit 32 bits, so they are scaled and added up in f32 that often.
 
-use super::{TILE_BLOCK, Tiles, VECTORS, n_tiles, store, tile_rows};
+use super::{TILE_BLOCK, Tiles, VECTORS, for_each_tile, store};
 use crate::simd::Words;
 
 /// The largest integer: `32 · 8191² < 2³¹`.
@@ -22,24 +22,8 @@ pub(in crate::kernels) unsafe fn int16_panel<S: Words>(args: &Tiles<'_>) {
     assert!(args.cols.start.is_multiple_of(TILE_BLOCK) && args.cols.len().is_multiple_of(2));
     assert!(args.panel.words.as_slice().len() >= args.cols.len() / 2 * VECTORS * S::LANES);
     assert!(args.panel.scales.as_slice().len() >= VECTORS * S::LANES);
-    for i in 0..n_tiles(args.n_tokens, S::TILE_ROWS) {
-        let rows = tile_rows(i, args.n_tokens, S::TILE_ROWS);
-        let t = rows.start;
-        // SAFETY: the caller's promise; lengths checked above.
-        unsafe {
-            match rows.len() {
-                1 => tile::<S, 1>(args, t),
-                2 => tile::<S, 2>(args, t),
-                3 => tile::<S, 3>(args, t),
-                4 => tile::<S, 4>(args, t),
-                5 if S::TILE_ROWS >= 5 => tile::<S, 5>(args, t),
-                6 if S::TILE_ROWS >= 6 => tile::<S, 6>(args, t),
-                7 if S::TILE_ROWS >= 7 => tile::<S, 7>(args, t),
-                8 if S::TILE_ROWS >= 8 => tile::<S, 8>(args, t),
-                n => unreachable!("a tile of {n} rows"),
-            }
-        }
-    }
+    // SAFETY: the caller's promise; lengths checked above.
+    unsafe { for_each_tile!(args, tile::<S, M>) }
 }
 
 /// # Safety

@@ -2,7 +2,7 @@
 //! weights and activations.
 
 use super::{
-    TILE_BLOCK, Tiles, VECTORS, n_tiles, store, tile_rows,
+    TILE_BLOCK, Tiles, VECTORS, for_each_tile, store,
     unpack::{has_mins, int8_group},
 };
 use crate::simd::Words;
@@ -37,24 +37,8 @@ unsafe fn groups<S: Words, const GROUP: usize, const MINS: bool>(args: &Tiles<'_
         args.panel.scales.as_slice().len() >= n_values && args.panel.corrections.as_slice().len() >= n_values
     );
     assert!(!MINS || args.panel.mins.as_slice().len() >= n_values);
-    for i in 0..n_tiles(args.n_tokens, S::TILE_ROWS) {
-        let rows = tile_rows(i, args.n_tokens, S::TILE_ROWS);
-        let t = rows.start;
-        // SAFETY: the caller's promise; lengths checked above.
-        unsafe {
-            match rows.len() {
-                1 => tile::<S, 1, GROUP, MINS>(args, t),
-                2 => tile::<S, 2, GROUP, MINS>(args, t),
-                3 => tile::<S, 3, GROUP, MINS>(args, t),
-                4 => tile::<S, 4, GROUP, MINS>(args, t),
-                5 if S::TILE_ROWS >= 5 => tile::<S, 5, GROUP, MINS>(args, t),
-                6 if S::TILE_ROWS >= 6 => tile::<S, 6, GROUP, MINS>(args, t),
-                7 if S::TILE_ROWS >= 7 => tile::<S, 7, GROUP, MINS>(args, t),
-                8 if S::TILE_ROWS >= 8 => tile::<S, 8, GROUP, MINS>(args, t),
-                n => unreachable!("a tile of {n} rows"),
-            }
-        }
-    }
+    // SAFETY: the caller's promise; lengths checked above.
+    unsafe { for_each_tile!(args, tile::<S, M, GROUP, MINS>) }
 }
 
 /// # Safety

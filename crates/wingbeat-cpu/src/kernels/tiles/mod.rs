@@ -55,7 +55,6 @@ pub(crate) fn panels(cols: usize, bytes_a_value: usize) -> impl Iterator<Item = 
 /// beside each other; tiles follow each other, so a tile that starts with row `t` starts where row `t` would.
 #[derive(Default)]
 pub(crate) struct PackedRows {
-    cols: usize,
     /// Words `(cols / word, M)` a tile: int8, with what [`Words::OFFSET`] adds, int16 or f32.
     pub(in crate::kernels) bytes: Aligned,
     /// Integers: `(cols / 32, M)` a tile, rounded up: `x ≈ scale · value`.
@@ -82,8 +81,8 @@ pub(crate) struct PackedView<'a> {
     packed: PhantomData<&'a mut PackedRows>,
 }
 
-// SAFETY: threads write tiles of their own, in a region that ends before another one reads; `pack_int8` and
-// `pack_int16` ask their callers for that.
+// SAFETY: threads write tiles of their own, in a region that ends before another one reads; the
+// packing kernels ask their callers for that.
 unsafe impl Sync for PackedView<'_> {}
 // SAFETY: as above.
 unsafe impl Send for PackedView<'_> {}
@@ -91,7 +90,6 @@ unsafe impl Send for PackedView<'_> {}
 impl PackedRows {
     /// Makes room for `rows` rows of `cols` values of `bytes_a_value` bytes.
     pub(crate) fn reserve(&mut self, rows: usize, cols: usize, bytes_a_value: usize) -> PackedView<'_> {
-        self.cols = cols;
         self.bytes.reserve((rows * cols * bytes_a_value).div_ceil(size_of::<f32>()));
         let blocks = cols.div_ceil(TILE_BLOCK);
         if bytes_a_value < 4 {
@@ -183,6 +181,32 @@ pub(crate) fn tile_rows(i: usize, n: usize, most: usize) -> Range<usize> {
     let count = n_tiles(n, most);
     i * n / count..(i + 1) * n / count
 }
+
+/// Runs `tile` for every tile of the activations, its number of rows a constant.
+///
+/// # Safety
+/// As `tile`, for all rows.
+macro_rules! for_each_tile {
+    ($args:expr, $tile:ident::<$simd:ident, M $(, $generic:ident)*>) => {
+        for i in 0..crate::kernels::tiles::n_tiles($args.n_tokens, $simd::TILE_ROWS) {
+            let rows = crate::kernels::tiles::tile_rows(i, $args.n_tokens, $simd::TILE_ROWS);
+            let t = rows.start;
+            match rows.len() {
+                1 => $tile::<$simd, 1 $(, $generic)*>($args, t),
+                2 => $tile::<$simd, 2 $(, $generic)*>($args, t),
+                3 => $tile::<$simd, 3 $(, $generic)*>($args, t),
+                4 => $tile::<$simd, 4 $(, $generic)*>($args, t),
+                // What no tile of this instruction set has is not compiled.
+                5 if $simd::TILE_ROWS >= 5 => $tile::<$simd, 5 $(, $generic)*>($args, t),
+                6 if $simd::TILE_ROWS >= 6 => $tile::<$simd, 6 $(, $generic)*>($args, t),
+                7 if $simd::TILE_ROWS >= 7 => $tile::<$simd, 7 $(, $generic)*>($args, t),
+                8 if $simd::TILE_ROWS >= 8 => $tile::<$simd, 8 $(, $generic)*>($args, t),
+                n => unreachable!("a tile of {n} rows"),
+            }
+        }
+    };
+}
+use for_each_tile;
 
 /// Hands the sums of a tile's row to `y`.
 ///
