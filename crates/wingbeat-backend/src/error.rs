@@ -44,6 +44,24 @@ pub enum BackendError {
         /// Its size.
         bytes: usize,
     },
+    /// The device failed: it was lost, refused work, or does not answer.
+    #[error("{device}: {what}")]
+    Device {
+        /// Device description.
+        device: String,
+        /// What it, or its driver, said.
+        what: String,
+    },
+    /// The weights don't fit into the device's memory.
+    #[error("{device}: the model takes {needed_mb} MB there, {found_mb} MB are to be had")]
+    ModelTooLarge {
+        /// Device description.
+        device: String,
+        /// Memory that the weights take, in MB.
+        needed_mb: u64,
+        /// Memory that the device has, in MB.
+        found_mb: u64,
+    },
     /// A slab was written with the wrong number of values.
     #[error("state slab `{slab}` holds {expected} values, found {found}")]
     SlabSize {

@@ -14,6 +14,7 @@ pub mod conformance;
 mod error;
 mod matrix;
 mod pass;
+mod profile;
 pub mod reference;
 mod state;
 pub mod tolerance;
@@ -25,6 +26,7 @@ pub use pass::{
     Activation, GroupNorm, LayerNorm, Linear, Pass, ShiftLinear, TimeMixV7, V7Keys, V7Readout,
     WKV7_DECAY_SCALE, Wkv7,
 };
+pub use profile::KernelTime;
 pub use state::{SlabAt, SlabKind, SlabSpec, StateLayout};
 
 use smallvec::SmallVec;
@@ -53,6 +55,15 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// What a person calls this device: the processor's or adapter's name and the code path in use.
     fn describe(&self) -> String;
 
+    /// Hears of all matrices that [`Backend::matrix`] will be given, before the first.
+    ///
+    /// # Errors
+    /// [`BackendError::ModelTooLarge`]: there is no memory for all of them.
+    fn reserve(&self, sources: &mut dyn Iterator<Item = MatrixSource>) -> Result<(), BackendError> {
+        let _ = sources;
+        Ok(())
+    }
+
     /// Takes a matrix from a file. A CPU keeps the mapped bytes, a GPU uploads them.
     ///
     /// # Errors
@@ -65,6 +76,30 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// There is no memory for it.
     fn vector(&self, values: &[f32]) -> Result<Self::Vector, BackendError>;
 
+    /// Waits until all weights are ready to compute on; a device may take them while more come.
+    ///
+    /// # Errors
+    /// Something went wrong on their way.
+    fn loaded(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    /// What a person should know about how the weights are kept, a line each.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// How much a pass may hold.
+    fn pass_limits(&self) -> PassLimits {
+        PassLimits::default()
+    }
+
+    /// Numbers of rows for which a pass should be recorded and dropped while weights are loading, so that what it needs is
+    /// made by then. Only for devices that record: none where operations run at once.
+    fn warm_up_rows(&self) -> &[usize] {
+        &[]
+    }
+
     /// Allocates activations `(rows, width)`, zeroed.
     ///
     /// # Errors
@@ -76,6 +111,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// # Errors
     /// The device was lost.
     fn read(&self, buffer: &Self::Buffer, first_row: usize, out: &mut [f32]) -> Result<(), BackendError>;
+
+    /// [`Backend::read`] of several runs of rows, each from its first row on, at the price of one.
+    ///
+    /// # Errors
+    /// The device was lost.
+    fn read_rows(&self, buffer: &Self::Buffer, rows: &mut [(usize, &mut [f32])]) -> Result<(), BackendError> {
+        rows.iter_mut().try_for_each(|(first_row, out)| self.read(buffer, *first_row, out))
+    }
 
     /// A zero state.
     ///
@@ -94,6 +137,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// # Errors
     /// The device was lost.
     fn read_slab(&self, state: &Self::State, slab: usize) -> Result<Vec<f32>, BackendError>;
+
+    /// Reads all slabs, in the layout's order, at the price of one transfer.
+    ///
+    /// # Errors
+    /// The device was lost.
+    fn read_state(&self, state: &Self::State, layout: &StateLayout) -> Result<Vec<Vec<f32>>, BackendError> {
+        (0..layout.slabs.len()).map(|slab| self.read_slab(state, slab)).collect()
+    }
 
     /// Replaces slab number `slab` of a state; `values` has the layout's shape.
     ///
@@ -114,4 +165,41 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// How exactly a product with `matrix` sees its activations when `rows` rows are multiplied at once. The
     /// conformance suite derives its tolerance from the answer.
     fn activation_precision(&self, matrix: &Self::Matrix, rows: usize) -> ActivationPrecision;
+
+    /// Begins (afresh) or ends to measure the time of each kernel. Costs speed.
+    ///
+    /// # Errors
+    /// The device cannot tell.
+    fn profile(&self, on: bool) -> Result<(), BackendError> {
+        match on {
+            true => Err(BackendError::Device {
+                device: self.describe(),
+                what: "this device has no kernel times".to_owned(),
+            }),
+            false => Ok(()),
+        }
+    }
+
+    /// What was measured since [`Backend::profile`], the longest first.
+    fn kernel_times(&self) -> Vec<KernelTime> {
+        Vec::new()
+    }
+}
+
+/// How much a pass may hold: a forward call of more is cut into several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PassLimits {
+    /// Bytes of activations.
+    pub scratch_bytes: usize,
+    /// Bytes of logits.
+    pub logits_bytes: usize,
+    /// Rows at most.
+    pub rows: usize,
+}
+
+impl Default for PassLimits {
+    /// What stays in a processor's caches.
+    fn default() -> PassLimits {
+        PassLimits { scratch_bytes: 18 << 20, logits_bytes: 16 << 20, rows: 256 }
+    }
 }

@@ -1,0 +1,316 @@
+//! The WebGPU backend: WGSL kernels made for RWKV, on any GPU that Vulkan, Metal or DirectX 12 reaches.
+//!
+//! On the data path this crate is a device: it holds weights, states and activations in the GPU's memory and runs the
+//! operations of [`wingbeat_backend::Pass`] there. Files, models and sampling settings are left to others.
+//!
+//! - Weights lie in a few large buffers, in a layout chosen for each storage type (`weights/`), uploaded from the file's
+//!   map by several threads while pipelines are being made.
+//! - Activations lie in one buffer and weight vectors in another (`pool.rs`), so that a kernel needs few bindings.
+//! - States are slots in one buffer a layer (`state.rs`): a dispatch moves any number of sequences on.
+//! - A pass records which kernels run over what and submits once (`pass.rs`).
+//! - What an adapter can do chooses the kernels' variants (`capabilities.rs`, `ops/`); a plain variant of each runs under
+//!   WebGPU's default limits.
+
+mod adapter;
+mod capabilities;
+mod device;
+mod error;
+mod kernels;
+mod ops;
+mod order;
+mod pass;
+mod pool;
+mod profile;
+mod source;
+mod state;
+mod weights;
+
+pub use adapter::{AdapterChoice, AdapterKind, AdapterSummary, adapters};
+pub use capabilities::{Capabilities, ParseWithoutError, Without};
+pub use error::GpuError;
+pub use pass::Pass;
+pub use state::State;
+pub use weights::Matrix;
+
+use device::Device;
+use kernels::Kernels;
+use order::Order;
+use pool::Pool;
+use profile::Profiler;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering},
+};
+use weights::{Arenas, Layout, Uploads};
+use wingbeat_backend::{
+    Backend, BackendError, Batch, KernelTime, MatrixSource, PassLimits, StateLayout, States,
+    tolerance::ActivationPrecision,
+};
+use wingbeat_format::DType;
+
+/// How a GPU is used.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct GpuOptions {
+    /// Which adapter.
+    pub adapter: AdapterChoice,
+    /// What to do without, to force plainer kernels; none: what the environment variable `WINGBEAT_GPU_WITHOUT` says.
+    pub without: Option<Without>,
+    /// Bytes of the adapter's memory that may be used, if fewer than it has.
+    pub memory_bytes: Option<u64>,
+    /// Activations always meet weights as f32: no int8 products, no half-precision ones.
+    pub exact: bool,
+}
+
+/// A GPU that is open.
+pub struct GpuBackend {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What buffers and vectors keep alive.
+pub(crate) struct Shared {
+    pub(crate) device: Arc<Device>,
+    pub(crate) kernels: Kernels,
+    pub(crate) acts: Pool,
+    pub(crate) vectors: Pool,
+    arenas: Arenas,
+    pub(crate) uploads: Uploads,
+    /// Whether nothing is on its way to the device any more.
+    pub(crate) loaded: AtomicBool,
+    kinds: Mutex<Vec<Arc<state::Kind>>>,
+    /// Held while anything is submitted: what is recorded against a buffer runs before that buffer is replaced.
+    pub(crate) order: Mutex<Order>,
+    pub(crate) profiler: Mutex<Option<Profiler>>,
+    /// Types that are stored here as others.
+    converted: Mutex<BTreeSet<(&'static str, &'static str)>>,
+    pub(crate) exact: bool,
+}
+
+/// A weight vector.
+pub struct Vector {
+    shared: Arc<Shared>,
+    pub(crate) offset: u32,
+    len: usize,
+}
+
+/// Activations `(rows, width)`.
+pub struct Buffer {
+    shared: Arc<Shared>,
+    pub(crate) offset: u32,
+    rows: usize,
+    pub(crate) width: usize,
+}
+
+impl Drop for Vector {
+    fn drop(&mut self) {
+        self.shared.vectors.give(self.offset, self.len);
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.shared.acts.give(self.offset, self.rows * self.width);
+    }
+}
+
+impl GpuBackend {
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// There is none such, or its driver refuses.
+    pub fn new(options: &GpuOptions) -> Result<GpuBackend, GpuError> {
+        let device = Arc::new(Device::open(options)?);
+        let kernels = Kernels::new(&device, None);
+        let order = Order::new(&device)
+            .map_err(|e| GpuError::NoDevice { adapter: device.adapter.name.clone(), why: e.to_string() })?;
+        let shared = Shared {
+            kernels,
+            acts: Pool::new("activations"),
+            vectors: Pool::new("weight vectors"),
+            arenas: Arenas::default(),
+            uploads: Uploads::new(&device),
+            loaded: AtomicBool::new(true),
+            kinds: Mutex::default(),
+            order: Mutex::new(order),
+            profiler: Mutex::new(None),
+            converted: Mutex::default(),
+            exact: options.exact,
+            device,
+        };
+        Ok(GpuBackend { shared: Arc::new(shared) })
+    }
+
+    /// The adapter in use.
+    pub fn adapter(&self) -> &AdapterSummary {
+        &self.shared.device.adapter
+    }
+
+    /// Room in the activations, zeroed.
+    fn take(&self, floats: usize) -> Result<u32, BackendError> {
+        let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.acts.take(&self.shared.device, floats)
+    }
+}
+
+impl Backend for GpuBackend {
+    type Matrix = Matrix;
+    type Vector = Vector;
+    type Buffer = Buffer;
+    type State = State;
+    type Pass<'a> = Pass<'a>;
+
+    fn describe(&self) -> String {
+        let device = &self.shared.device;
+        format!("GPU {} ({}; {})", device.adapter.name, device.adapter.api, device.capabilities)
+    }
+
+    fn reserve(&self, sources: &mut dyn Iterator<Item = MatrixSource>) -> Result<(), BackendError> {
+        let device = &self.shared.device;
+        let needed: u64 = sources
+            .filter_map(|source| Some(Layout::of(source.dtype)?.0.bytes(source.rows, source.cols)))
+            .sum();
+        if let Some(found) = device.adapter.memory_bytes
+            && needed > found
+        {
+            return Err(BackendError::ModelTooLarge {
+                device: device.name(),
+                needed_mb: needed.div_ceil(1_000_000),
+                found_mb: found / 1_000_000,
+            });
+        }
+        self.shared.arenas.announce(needed);
+        Ok(())
+    }
+
+    fn matrix(&self, source: &MatrixSource) -> Result<Matrix, BackendError> {
+        let row_bytes = source.checked_row_bytes()?;
+        let matrix = self.shared.arenas.place(&self.shared.device, source)?;
+        if let Some((_, true)) = Layout::of(source.dtype) {
+            let to = if source.dtype == DType::Q3K { "Q6_K" } else { "Q5_1" };
+            self.shared
+                .converted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert((source.dtype.name(), to));
+        }
+        self.shared.loaded.store(false, Ordering::Release);
+        self.shared.uploads.begin(source, row_bytes, &matrix);
+        Ok(matrix)
+    }
+
+    fn vector(&self, values: &[f32]) -> Result<Vector, BackendError> {
+        let shared = &self.shared;
+        let _order = shared.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = shared.vectors.take_uncleared(&shared.device, values.len())?;
+        let (buffer, _) = shared.vectors.buffer().expect("room was just taken in it");
+        shared.device.queue.write_buffer(&buffer, u64::from(offset) * 4, bytemuck::cast_slice(values));
+        Ok(Vector { shared: Arc::clone(shared), offset, len: values.len() })
+    }
+
+    fn loaded(&self) -> Result<(), BackendError> {
+        self.shared.uploads.wait()?;
+        self.shared.loaded.store(true, Ordering::Release);
+        self.shared.kernels.wait()
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let converted = self.shared.converted.lock().unwrap_or_else(PoisonError::into_inner);
+        let note =
+            |(from, to): &(&str, &str)| format!("{from} weights are kept as {to} on the GPU, without loss");
+        converted.iter().map(note).collect()
+    }
+
+    fn pass_limits(&self) -> PassLimits {
+        // A third of what one binding may hold, as buffers grow to powers of two.
+        let binding = self.shared.device.capabilities.binding_bytes as usize;
+        PassLimits {
+            scratch_bytes: (binding / 3).min(512 << 20),
+            logits_bytes: (binding / 4).min(512 << 20),
+            rows: 1024,
+        }
+    }
+
+    fn warm_up_rows(&self) -> &[usize] {
+        &[1, 2, 4, 512]
+    }
+
+    fn buffer(&self, rows: usize, width: usize) -> Result<Buffer, BackendError> {
+        let offset = self.take(rows * width)?;
+        Ok(Buffer { shared: Arc::clone(&self.shared), offset, rows, width })
+    }
+
+    fn read(&self, buffer: &Buffer, first_row: usize, out: &mut [f32]) -> Result<(), BackendError> {
+        self.read_rows(buffer, &mut [(first_row, out)])
+    }
+
+    fn read_rows(&self, buffer: &Buffer, rows: &mut [(usize, &mut [f32])]) -> Result<(), BackendError> {
+        let Some((acts, _)) = self.shared.acts.buffer() else { return Ok(()) };
+        let ranges: Vec<_> = rows
+            .iter()
+            .map(|(first_row, out)| {
+                let at = u64::from(buffer.offset) + (first_row * buffer.width) as u64;
+                (&acts, at * 4, out.len() as u64 * 4)
+            })
+            .collect();
+        self.shared.device.read(&ranges, &mut |range, bytes| {
+            let out = &mut *rows[range].1;
+            for (out, value) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *out = f32::from_le_bytes(*value);
+            }
+        })
+    }
+
+    fn state(&self, layout: &StateLayout) -> Result<State, BackendError> {
+        let mut kinds = self.shared.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kind = match kinds.iter().find(|kind| kind.layout == *layout) {
+            Some(kind) => Arc::clone(kind),
+            None => {
+                let kind = Arc::new(state::Kind::new(layout));
+                kinds.push(Arc::clone(&kind));
+                kind
+            }
+        };
+        drop(kinds);
+        let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
+        kind.zero(&self.shared.device)
+    }
+
+    fn fork_state(&self, state: &State) -> Result<State, BackendError> {
+        let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
+        state.fork(&self.shared.device)
+    }
+
+    fn read_slab(&self, state: &State, slab: usize) -> Result<Vec<f32>, BackendError> {
+        Ok(state.read(&self.shared.device, &[slab])?.pop().unwrap_or_default())
+    }
+
+    fn read_state(&self, state: &State, _: &StateLayout) -> Result<Vec<Vec<f32>>, BackendError> {
+        let slabs: Vec<usize> = (0..state.kind.layout.slabs.len()).collect();
+        state.read(&self.shared.device, &slabs)
+    }
+
+    fn write_slab(&self, state: &mut State, slab: usize, values: &[f32]) -> Result<(), BackendError> {
+        let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
+        state.write(&self.shared.device, slab, values)
+    }
+
+    fn begin<'a>(&'a self, batch: &'a Batch, states: States<'a, State>) -> Result<Pass<'a>, BackendError> {
+        self.shared.device.check()?;
+        Ok(Pass::new(self, batch, states))
+    }
+
+    fn activation_precision(&self, matrix: &Matrix, rows: usize) -> ActivationPrecision {
+        ops::activation_precision(&self.shared, matrix, rows)
+    }
+
+    fn profile(&self, on: bool) -> Result<(), BackendError> {
+        let profiler = if on { Some(Profiler::new(&self.shared.device)?) } else { None };
+        *self.shared.profiler.lock().unwrap_or_else(PoisonError::into_inner) = profiler;
+        Ok(())
+    }
+
+    fn kernel_times(&self) -> Vec<KernelTime> {
+        let profiler = self.shared.profiler.lock().unwrap_or_else(PoisonError::into_inner);
+        profiler.as_ref().map(Profiler::sums).unwrap_or_default()
+    }
+}

@@ -1,0 +1,84 @@
+//! The operations: which kernel, over which grid, with which parameters.
+
+mod linear;
+mod rows;
+mod time_mix;
+
+use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};
+pub(crate) use linear::activation_precision;
+use wingbeat_backend::{BackendError, LayerNorm, Linear, SlabAt, V7Keys, V7Readout, Wkv7};
+
+/// Threads of kernels that walk along a row.
+const ROW_THREADS: u32 = 256;
+
+/// A kernel and its constants.
+fn key(file: &'static str, constants: &[(&'static str, u32)]) -> Key {
+    Key { file, constants: constants.to_vec() }
+}
+
+/// A kernel's run that touches neither weights nor states.
+fn plain(key: Key, grid: [usize; 3], cost: Cost) -> Work<'static> {
+    Work { key, grid, weights: None, state: None, cost }
+}
+
+/// The cost of moving some floats through a kernel that computes next to nothing.
+fn moving(floats: usize) -> Cost {
+    Cost { bytes: floats as u64 * 4, flops: floats as u64 }
+}
+
+impl Vector {
+    /// Where it begins in the vectors.
+    pub(crate) fn at(&self) -> u32 {
+        self.offset
+    }
+}
+
+impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
+    fn embed(&mut self, table: &Matrix, x: &mut Buffer) {
+        rows::embed(self, table, x);
+    }
+
+    fn layer_norm(&mut self, x: &Buffer, norm: &LayerNorm<GpuBackend>, y: &mut Buffer) {
+        rows::layer_norm(self, x, norm, y);
+    }
+
+    fn token_shift(&mut self, x: &Buffer, state: SlabAt, mixes: &[&Vector], ys: &mut [&mut Buffer]) {
+        rows::token_shift(self, x, None, state, mixes, ys);
+    }
+
+    fn norm_shift(
+        &mut self,
+        x: &Buffer,
+        norm: &LayerNorm<GpuBackend>,
+        normed: &mut Buffer,
+        state: SlabAt,
+        mixes: &[&Vector],
+        ys: &mut [&mut Buffer],
+    ) {
+        rows::token_shift(self, x, Some((norm, normed)), state, mixes, ys);
+    }
+
+    fn linear(&mut self, jobs: &mut [Linear<'_, GpuBackend>]) {
+        linear::linear(self, jobs);
+    }
+
+    fn v7_keys(&mut self, args: V7Keys<'_, GpuBackend>) {
+        time_mix::v7_keys(self, args);
+    }
+
+    fn wkv7(&mut self, args: Wkv7<'_, GpuBackend>) {
+        time_mix::wkv7(self, args);
+    }
+
+    fn v7_readout(&mut self, args: V7Readout<'_, GpuBackend>) {
+        time_mix::v7_readout(self, args);
+    }
+
+    fn select_rows(&mut self, x: &Buffer, rows: &[usize], y: &mut Buffer) {
+        rows::select_rows(self, x, rows, y);
+    }
+
+    fn submit(self) -> Result<(), BackendError> {
+        Pass::submit(self)
+    }
+}

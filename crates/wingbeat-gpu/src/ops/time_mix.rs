@@ -1,0 +1,89 @@
+//! RWKV-7's time mix: keys, recurrence, read-out.
+
+use super::{key, moving, plain};
+use crate::{GpuBackend, Pass, pass::Work, profile::Cost};
+use wingbeat_backend::{V7Keys, V7Readout, Wkv7};
+
+/// Threads for a head of a row.
+const HEAD_THREADS: u32 = 64;
+
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct KeysParams {
+    at: [u32; 4],
+    more: [u32; 4],
+    vectors: [u32; 4],
+}
+
+pub(super) fn v7_keys(pass: &mut Pass<'_>, args: V7Keys<'_, GpuBackend>) {
+    let V7Keys { k, v, v_first, v_gate, a, kk, k_k, k_a, head_size } = args;
+    let width = k.width;
+    let params = KeysParams {
+        at: [k.at(), v.at(), v_first.at(), v_gate.map_or(0, |gate| gate.at())],
+        more: [a.at(), kk.at(), u32::from(v_gate.is_none()), width as u32],
+        vectors: [k_k.at(), k_a.at(), head_size as u32, 0],
+    };
+    let key = key("v7_keys", &[("THREADS", HEAD_THREADS)]);
+    let cost = moving(pass.n_rows * width * 8);
+    pass.dispatch("v7_keys", &params, plain(key, [width / head_size, pass.n_rows, 1], cost));
+}
+
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct WkvParams {
+    at: [u32; 4],
+    more: [u32; 4],
+    slot: [u32; 4],
+}
+
+pub(super) fn wkv7(pass: &mut Pass<'_>, args: Wkv7<'_, GpuBackend>) {
+    let Wkv7 { r, w, k, v, kk, a, y, state, head_size } = args;
+    let width = r.width;
+    // Threads that share a row of the state, as many as the row can be divided among and a workgroup can have.
+    let share = [4, 2].into_iter().find(|share| head_size % share == 0 && head_size * share <= 256);
+    let share = share.unwrap_or(1);
+    let constants = [("N", head_size as u32), ("SHARE", share as u32), ("PER", (head_size / share) as u32)];
+    let chunks = std::mem::take(&mut pass.chunks);
+    for chunk in &chunks {
+        let (buffer, slab, slot) = pass.state_at(chunk, state);
+        let params = WkvParams {
+            at: [r.at(), w.at(), k.at(), v.at()],
+            more: [kk.at(), a.at(), y.at(), width as u32],
+            slot: [slab, slot, chunk.sequences_at, 0],
+        };
+        let grid = [width / head_size, chunk.n_sequences as usize, 1];
+        let cost = recurrence(chunk.n_rows, chunk.n_sequences, width, head_size);
+        let work = plain(key("wkv7", &constants), grid, cost);
+        pass.dispatch("wkv7", &params, Work { state: buffer, ..work });
+    }
+    pass.chunks = chunks;
+}
+
+/// Reads and writes each state once, and does four operations of two on each of its values a token.
+fn recurrence(n_rows: u32, n_sequences: u32, width: usize, head_size: usize) -> Cost {
+    let (rows, state) = (u64::from(n_rows), (width * head_size) as u64);
+    Cost { bytes: u64::from(n_sequences) * state * 8 + rows * width as u64 * 28, flops: rows * state * 8 }
+}
+
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct ReadoutParams {
+    at: [u32; 4],
+    more: [u32; 4],
+    vectors: [u32; 4],
+    eps: [f32; 4],
+}
+
+pub(super) fn v7_readout(pass: &mut Pass<'_>, args: V7Readout<'_, GpuBackend>) {
+    let V7Readout { y, r, k, v, g, r_k, ln_x, head_size } = args;
+    let width = y.width;
+    let params = ReadoutParams {
+        at: [y.at(), r.at(), k.at(), v.at()],
+        more: [g.at(), width as u32, head_size as u32, 0],
+        vectors: [r_k.at(), ln_x.weight.at(), ln_x.bias.at(), 0],
+        eps: [ln_x.eps, 0.0, 0.0, 0.0],
+    };
+    let key = key("v7_readout", &[("THREADS", HEAD_THREADS)]);
+    let cost = moving(pass.n_rows * width * 6);
+    pass.dispatch("v7_readout", &params, plain(key, [width / head_size, pass.n_rows, 1], cost));
+}

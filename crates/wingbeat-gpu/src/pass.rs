@@ -1,0 +1,215 @@
+//! A pass on the device: operations are recorded, then submitted at once.
+//!
+//! Recording only notes which kernel runs over what. Submitting writes the row map and the parameters (where they differ
+//! from what is there), binds buffers, and hands one command buffer to the queue.
+
+use crate::{
+    Buffer, GpuBackend,
+    kernels::{Key, PARAM_BYTES, Slot},
+    profile::Cost,
+    state::{Chunk, State},
+    weights::Arena,
+};
+use std::sync::{Arc, PoisonError};
+use wingbeat_backend::{BackendError, Batch, SlabAt, States};
+
+/// Words of a row's entry in the row map: row, slot with flags.
+const ROW_WORDS: usize = 2;
+/// Words of a sequence's entry: slot, first row, number of tokens, and one to make it sixteen bytes.
+const SEQUENCE_WORDS: usize = 4;
+/// Flags of a row's entry: it is the first or the last of its sequence.
+const FIRST: u32 = 1 << 31;
+const LAST: u32 = 1 << 30;
+
+/// Operations under way.
+pub struct Pass<'a> {
+    pub(crate) backend: &'a GpuBackend,
+    pub(crate) n_rows: usize,
+    pub(crate) states: States<'a, State>,
+    /// Sequences whose states lie in one chunk, together.
+    pub(crate) chunks: Vec<InChunk>,
+    pub(crate) map: Vec<u32>,
+    /// Whether every sequence has one token.
+    pub(crate) one_token_each: bool,
+    dispatches: Vec<Dispatch>,
+    params: Vec<u8>,
+}
+
+/// The sequences of a pass whose states lie in one chunk.
+pub(crate) struct InChunk {
+    chunk: Option<Arc<Chunk>>,
+    pub(crate) n_sequences: u32,
+    pub(crate) n_rows: u32,
+    /// First entries in the row map.
+    pub(crate) rows_at: u32,
+    pub(crate) sequences_at: u32,
+    /// Whether one of its sequences has several tokens.
+    pub(crate) has_long: bool,
+}
+
+/// One kernel to run.
+struct Dispatch {
+    kernel: Arc<Slot>,
+    label: &'static str,
+    grid: [u32; 3],
+    params_at: u32,
+    weights: Option<Arc<Arena>>,
+    state: Option<(u64, wgpu::Buffer)>,
+    cost: Cost,
+}
+
+/// What a dispatch runs over, see [`Pass::dispatch`].
+pub(crate) struct Work<'w> {
+    pub(crate) key: Key,
+    pub(crate) grid: [usize; 3],
+    pub(crate) weights: Option<&'w Arc<Arena>>,
+    pub(crate) state: Option<(u64, wgpu::Buffer)>,
+    pub(crate) cost: Cost,
+}
+
+impl<'a> Pass<'a> {
+    pub(crate) fn new(backend: &'a GpuBackend, batch: &Batch, states: States<'a, State>) -> Pass<'a> {
+        assert_eq!(batch.sequences().len(), states.len(), "one state a sequence");
+        let mut map = batch.tokens().to_vec();
+        let mut order: Vec<usize> = (0..states.len()).collect();
+        let chunk_of = |i: usize| states[i].place.as_ref().map(|place| Arc::as_ptr(&place.chunk));
+        // Stable: sequences keep their order within a chunk.
+        order.sort_by_key(|&i| chunk_of(i));
+        let mut chunks = Vec::new();
+        for group in order.chunk_by(|&i, &j| chunk_of(i) == chunk_of(j)) {
+            let (rows_at, mut n_rows, mut has_long) = (map.len() as u32, 0, false);
+            let slot = |i: usize| states[i].place.as_ref().map_or(0, |place| place.slot);
+            for &i in group {
+                let sequence = batch.sequences()[i];
+                let last = sequence.n_tokens - 1;
+                for t in 0..sequence.n_tokens {
+                    let flags = if t == 0 { FIRST } else { 0 } | if t == last { LAST } else { 0 };
+                    map.extend([(sequence.first_row + t) as u32, slot(i) | flags]);
+                }
+                n_rows += sequence.n_tokens as u32;
+                has_long |= sequence.n_tokens > 1;
+            }
+            debug_assert_eq!(map.len(), rows_at as usize + n_rows as usize * ROW_WORDS);
+            let sequences_at = map.len() as u32;
+            for &i in group {
+                let sequence = batch.sequences()[i];
+                let entry = [slot(i), sequence.first_row as u32, sequence.n_tokens as u32, 0];
+                map.extend::<[u32; SEQUENCE_WORDS]>(entry);
+            }
+            chunks.push(InChunk {
+                chunk: states[group[0]].place.as_ref().map(|place| Arc::clone(&place.chunk)),
+                n_sequences: group.len() as u32,
+                n_rows,
+                rows_at,
+                sequences_at,
+                has_long,
+            });
+        }
+        Pass {
+            backend,
+            n_rows: batch.n_rows(),
+            chunks,
+            map,
+            one_token_each: batch.n_rows() == batch.sequences().len(),
+            states,
+            dispatches: Vec::with_capacity(256),
+            params: Vec::with_capacity(256 * PARAM_BYTES as usize),
+        }
+    }
+
+    /// Records a kernel's run. A grid without workgroups is nothing.
+    pub(crate) fn dispatch<P: bytemuck::Pod>(&mut self, label: &'static str, params: &P, work: Work<'_>) {
+        const { assert!(size_of::<P>() <= PARAM_BYTES as usize) };
+        let grid = work.grid.map(|n| u32::try_from(n).expect("grids are cut to what a device takes"));
+        if grid.contains(&0) {
+            return;
+        }
+        let params_at = self.params.len() as u32;
+        self.params.extend_from_slice(bytemuck::bytes_of(params));
+        self.params.resize(params_at as usize + PARAM_BYTES as usize, 0);
+        self.dispatches.push(Dispatch {
+            kernel: self.backend.shared.kernels.get(work.key),
+            label,
+            grid,
+            params_at,
+            weights: work.weights.cloned(),
+            state: work.state,
+            cost: work.cost,
+        });
+    }
+
+    /// The state buffer of a chunk's layer, where a slab begins in a slot, and a slot's floats.
+    pub(crate) fn state_at(&self, chunk: &InChunk, at: SlabAt) -> (Option<(u64, wgpu::Buffer)>, u32, u32) {
+        let kind = &self.states[0].kind;
+        let buffer = chunk.chunk.as_ref().map(|chunk| chunk.layers[at.layer].clone());
+        let floats = u32::try_from(kind.slot_floats).expect("a slot has less than 4 Gi floats");
+        (buffer, kind.slab_at[at.slab], floats)
+    }
+
+    /// Appends a list to the row map; where it begins.
+    pub(crate) fn list(&mut self, values: impl IntoIterator<Item = u32>) -> u32 {
+        let at = self.map.len() as u32;
+        self.map.extend(values);
+        at
+    }
+
+    /// Hands everything to the device.
+    pub(crate) fn submit(self) -> Result<(), BackendError> {
+        let shared = &self.backend.shared;
+        let device = &shared.device;
+        if !shared.loaded.load(std::sync::atomic::Ordering::Acquire) {
+            shared.uploads.wait()?;
+            shared.loaded.store(true, std::sync::atomic::Ordering::Release);
+        }
+        let pipelines =
+            self.dispatches.iter().map(|d| d.kernel.get(device)).collect::<Result<Vec<_>, BackendError>>()?;
+        let mut order = shared.order.lock().unwrap_or_else(PoisonError::into_inner);
+        let order = &mut *order;
+        order.write_map(device, &self.map)?;
+        order.write_params(device, &self.params)?;
+        let acts = shared.acts.buffer();
+        let vectors = shared.vectors.buffer();
+        let mut binds = Vec::with_capacity(self.dispatches.len());
+        for dispatch in &self.dispatches {
+            let weights = dispatch.weights.as_deref();
+            binds.push(order.bind(shared, &acts, &vectors, weights, dispatch.state.as_ref()));
+        }
+        let mut encoder = device.wgpu.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        let mut profiler = shared.profiler.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *profiler {
+            None => {
+                let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+                for ((dispatch, pipeline), bind) in self.dispatches.iter().zip(&pipelines).zip(&binds) {
+                    pass.set_pipeline(pipeline);
+                    pass.set_bind_group(0, bind, &[dispatch.params_at]);
+                    pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], dispatch.grid[2]);
+                }
+            }
+            Some(profiler) => {
+                for ((dispatch, pipeline), bind) in self.dispatches.iter().zip(&pipelines).zip(&binds) {
+                    let stamps = profiler.next(dispatch.label, dispatch.cost);
+                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                        label: None,
+                        timestamp_writes: stamps,
+                    });
+                    pass.set_pipeline(pipeline);
+                    pass.set_bind_group(0, bind, &[dispatch.params_at]);
+                    pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], dispatch.grid[2]);
+                }
+                profiler.resolve(&mut encoder);
+            }
+        }
+        device.queue.submit([encoder.finish()]);
+        if let Some(profiler) = &mut *profiler {
+            profiler.collect(device)?;
+        }
+        device.check()
+    }
+}
+
+impl Buffer {
+    /// Where row 0 begins in the activations.
+    pub(crate) fn at(&self) -> u32 {
+        self.offset
+    }
+}

@@ -1,0 +1,108 @@
+//! From the text of a kernel's file to WGSL: constants, included pieces, lines for some variants only, and loops written
+//! out.
+//!
+//! A kernel's file is WGSL but for lines that begin with `//!`:
+//!
+//! - `//!include NAME`: the lines of `lib/NAME.wgsl`;
+//! - `//!if NAME` … `//!else` … `//!end`: lines for variants whose constant `NAME` is not 0;
+//! - `//!for i COUNT` … `//!end`: the lines once for each `i` from 0 below the constant `COUNT`, with `@i` replaced by the
+//!   number, so that what would be arrays are registers.
+//!
+//! Every constant of the variant is also a WGSL `const` of type u32 at the head.
+
+use std::fmt::Write;
+
+/// The files, by name.
+macro_rules! files {
+    ($dir:literal: $($name:literal)*) => {
+        &[$(($name, include_str!(concat!($dir, "/", $name, ".wgsl")))),*]
+    };
+}
+
+const KERNELS: &[(&str, &str)] = files!("wgsl":
+    "embed" "layer_norm" "token_shift" "shift_state" "select_rows"
+    "linear_rows" "linear_tiles"
+    "v7_keys" "wkv7" "v7_readout"
+);
+const PIECES: &[(&str, &str)] = files!("wgsl/lib": "bindings" "weights" "activation" "reduce");
+
+/// The names of all kernels.
+pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
+    KERNELS.iter().map(|(name, _)| *name)
+}
+
+/// The WGSL of a kernel's variant.
+///
+/// # Panics
+/// The file has a directive that is not understood: ours, and found by the tests that expand every variant.
+pub(crate) fn expand(kernel: &str, constants: &[(&'static str, u32)]) -> String {
+    let mut out = String::new();
+    let body = find(KERNELS, kernel);
+    // Directives that WGSL wants first.
+    let value = |name: &str| constants.iter().find(|(n, _)| *n == name).map_or(0, |(_, value)| *value);
+    if value("COOPERATIVE") != 0 {
+        out.push_str("enable f16;\nenable wgpu_cooperative_matrix;\n");
+    } else if value("F16") != 0 {
+        out.push_str("enable f16;\n");
+    }
+    for (name, value) in constants {
+        writeln!(out, "const {name}: u32 = {value}u;").expect("a string takes all");
+    }
+    block(&mut body.lines(), constants, &[], true, &mut out);
+    out
+}
+
+fn find(files: &[(&'static str, &'static str)], name: &str) -> &'static str {
+    files.iter().find(|(n, _)| *n == name).unwrap_or_else(|| panic!("no WGSL file `{name}`")).1
+}
+
+/// Expands lines up to the end of the block, and says whether an `else` ended it.
+fn block(
+    lines: &mut std::str::Lines<'_>,
+    constants: &[(&'static str, u32)],
+    loops: &[(&str, u32)],
+    keep: bool,
+    out: &mut String,
+) -> bool {
+    let value = |name: &str| constants.iter().find(|(n, _)| *n == name).map_or(0, |(_, value)| *value);
+    while let Some(line) = lines.next() {
+        let Some(directive) = line.trim_start().strip_prefix("//!") else {
+            if keep {
+                let mut line = line.to_owned();
+                for (name, number) in loops {
+                    line = line.replace(&format!("@{name}"), &number.to_string());
+                }
+                out.push_str(&line);
+                out.push('\n');
+            }
+            continue;
+        };
+        match directive.split_whitespace().collect::<Vec<_>>()[..] {
+            ["include", name] => {
+                if keep {
+                    block(&mut find(PIECES, name).lines(), constants, loops, true, out);
+                }
+            }
+            ["if", name] => {
+                let holds = value(name) != 0;
+                if block(lines, constants, loops, keep && holds, out) {
+                    block(lines, constants, loops, keep && !holds, out);
+                }
+            }
+            ["for", variable, count] => {
+                let body = lines.clone();
+                // Once for the lines to be passed over, then once for each number.
+                block(lines, constants, loops, false, out);
+                for number in 0..value(count) {
+                    let mut inner = loops.to_vec();
+                    inner.push((variable, number));
+                    block(&mut body.clone(), constants, &inner, keep, out);
+                }
+            }
+            ["else"] => return true,
+            ["end"] => return false,
+            _ => panic!("WGSL directive `{line}`"),
+        }
+    }
+    false
+}

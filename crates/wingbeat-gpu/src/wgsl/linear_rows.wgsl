@@ -1,0 +1,124 @@
+// y = activation(x W^T) for a group of independent products and a few rows of x: each weight is read once for TOKENS
+// rows.
+//
+// LANES threads share ROWS rows of W and add up their parts of the sums; a workgroup has THREADS / LANES such teams.
+// x goes through shared memory in tiles of TILE_K values, the halves of its eights apart, so that neighbouring threads
+// read neighbouring words. Grid: (tiles of all jobs, tiles of tokens).
+// W (rows, cols) in the weights; x (T, cols), y (T, stride) in the activations. Needs: subgroups where SUBGROUP.
+
+struct Job {
+    // layout, rows, cols, first tile
+    shape: vec4<u32>,
+    // planes, x
+    places: vec4<u32>,
+    // y, activation, bias, stride of y
+    out: vec4<u32>,
+}
+struct Params {
+    // jobs, T
+    n: vec4<u32>,
+    jobs: array<Job, 8>,
+}
+//!include bindings
+//!include weights
+//!include activation
+
+const TEAMS = THREADS / LANES;
+const TILE_8 = TILE_K / 8u;
+var<workgroup> xa: array<vec4<f32>, TOKENS * TILE_8>;
+var<workgroup> xb: array<vec4<f32>, TOKENS * TILE_8>;
+//!if SUBGROUP
+//!else
+var<workgroup> parts: array<f32, THREADS * TOKENS>;
+//!end
+
+@compute @workgroup_size(THREADS)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+    var index = 0u;
+    for (var i = 1u; i < p.n.x; i++) {
+        if group.x >= p.jobs[i].shape.w {
+            index = i;
+        }
+    }
+    let job = p.jobs[index];
+    let cols = job.shape.z;
+    let planes = job.places.xyz;
+    let team = thread / LANES;
+    let lane = thread % LANES;
+    let row0 = ((group.x - job.shape.w) * TEAMS + team) * ROWS;
+    let token0 = group.y * TOKENS;
+    let n_tokens = min(TOKENS, p.n.y - token0);
+//!for r ROWS
+    // Rows past the end repeat the last one and are not stored.
+    let row_@r = min(row0 + @ru, job.shape.y - 1u);
+//!for t TOKENS
+    var sum_@r_@t = 0.0;
+//!end
+//!end
+    for (var k0 = 0u; k0 < cols; k0 += TILE_K) {
+        workgroupBarrier();
+        for (var i = thread; i < TOKENS * TILE_8; i += THREADS) {
+            let t = i / TILE_8;
+            let k = k0 + (i % TILE_8) * 8u;
+            var a = vec4<f32>();
+            var b = vec4<f32>();
+            if t < n_tokens {
+                let x = job.places.w + (token0 + t) * cols + k;
+                if k + 8u <= cols {
+                    a = vec4<f32>(acts[x], acts[x + 1u], acts[x + 2u], acts[x + 3u]);
+                    b = vec4<f32>(acts[x + 4u], acts[x + 5u], acts[x + 6u], acts[x + 7u]);
+                } else {
+                    for (var j = 0u; k + j < cols; j++) {
+                        if j < 4u { a[j] = acts[x + j]; } else { b[j - 4u] = acts[x + j]; }
+                    }
+                }
+            }
+            xa[i] = a;
+            xb[i] = b;
+        }
+        workgroupBarrier();
+        let eights = (min(TILE_K, cols - k0) + 7u) / 8u;
+        for (var i = lane; i < eights; i += LANES) {
+            let k8 = k0 / 8u + i;
+//!for t TOKENS
+            let xa_@t = xa[@tu * TILE_8 + i];
+            let xb_@t = xb[@tu * TILE_8 + i];
+//!end
+//!for r ROWS
+            let w_@r = load8(job.shape.x, planes, cols, row_@r, k8);
+//!end
+//!for r ROWS
+//!for t TOKENS
+            sum_@r_@t += dot(w_@r.a, xa_@t) + dot(w_@r.b, xb_@t);
+//!end
+//!end
+        }
+    }
+//!for r ROWS
+//!if SUBGROUP
+//!for t TOKENS
+    let total_@r_@t = subgroupAdd(sum_@r_@t);
+    if lane == @tu % LANES && @tu < n_tokens && row0 + @ru < job.shape.y {
+        let y = job.out.x + (token0 + @tu) * job.out.w + row0 + @ru;
+        acts[y] = activate(job.out.y, total_@r_@t, acts[y], job.out.z, row0 + @ru);
+    }
+//!end
+//!else
+    workgroupBarrier();
+//!for t TOKENS
+    parts[@tu * THREADS + thread] = sum_@r_@t;
+//!end
+    workgroupBarrier();
+    for (var t = lane; t < n_tokens; t += LANES) {
+        if row0 + @ru < job.shape.y {
+            var total = 0.0;
+            for (var i = 0u; i < LANES; i++) {
+                total += parts[t * THREADS + team * LANES + i];
+            }
+            let y = job.out.x + (token0 + t) * job.out.w + row0 + @ru;
+            acts[y] = activate(job.out.y, total, acts[y], job.out.z, row0 + @ru);
+        }
+    }
+//!end
+//!end
+}

@@ -1,0 +1,39 @@
+//! The backend conformance suite on every adapter of this machine, with every variant of kernels that it can run.
+//!
+//! Where there is no adapter the tests say so and pass, unless `WINGBEAT_GPU_REQUIRED` is set.
+
+use wingbeat_gpu::{AdapterChoice, GpuBackend, GpuOptions, Without, adapters};
+
+/// Runs an operation's cases on all adapters, without some capabilities.
+fn run(op: fn(&GpuBackend), without: &str, exact: bool) {
+    let n = adapters().len();
+    if n == 0 {
+        assert!(std::env::var_os("WINGBEAT_GPU_REQUIRED").is_none(), "no adapter, but one is required");
+        eprintln!("skipped: this machine has no adapter");
+    }
+    for number in 0..n {
+        let mut options = GpuOptions::default();
+        options.adapter = AdapterChoice::Number(number);
+        options.without = Some(without.parse::<Without>().expect("a list of capabilities"));
+        options.exact = exact;
+        op(&GpuBackend::new(&options).expect("an adapter that is listed can be opened"));
+    }
+}
+
+macro_rules! suite {
+    ($module:ident, $without:literal, $exact:literal) => {
+        mod $module {
+            suite!(@ $without, $exact, embed linear layer_norm token_shift shift_linear select_rows v7_keys wkv7
+                v7_readout time_mix_v7 states);
+        }
+    };
+    (@ $without:literal, $exact:literal, $($op:ident)*) => {
+        $(#[test]
+        fn $op() {
+            super::run(wingbeat_backend::conformance::$op::<wingbeat_gpu::GpuBackend>, $without, $exact);
+        })*
+    };
+}
+
+suite!(everything, "", false);
+suite!(plain, "all", false);
