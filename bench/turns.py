@@ -1,18 +1,20 @@
 """Programs that measure, run in turns: their results, the figures' medians and ratios, and the forms of a report.
 
 `cpu.py` and `gpu.py` say which programs and figures there are. A result is the JSON object that a program printed, or
-{"error": why there is none}; a round is {group of figures: {program: result}}.
+{"error": why there is none}; a round is {group of figures: {program: result}}, the group ALL where one process measured
+everything.
 """
 import json, os, platform, statistics, subprocess, time
 
 NAMES = {"wingbeat": "Wingbeat", "llamacpp": "llama.cpp", "webrwkv": "web-rwkv"}
 OURS = "wingbeat"
+ALL = "all"
 # A process that hangs is a failure, not the end of everything.
 LIMIT_S = 900
 
 
 def run(line, limit_s=LIMIT_S, env=None, log=None):
-    """The JSON that a program prints, or why there is none; what a failing program said is appended to the file `log`."""
+    """The JSON that a program prints, or why there is none; the file `log` gets what a failing program said."""
     said = b""
     try:
         done = subprocess.run(line, capture_output=True, stdin=subprocess.DEVNULL, timeout=limit_s, env=env)
@@ -71,9 +73,10 @@ def rows_of(figures, rounds, peers):
         for results in rounds:
             pair = {}
             for program, key in keys.items():
-                if program not in results.get(group, {}):
+                result = results.get(group, {}).get(program) or results.get(ALL, {}).get(program)
+                if result is None:
                     continue
-                value, error = value_of(results[group][program], key)
+                value, error = value_of(result, key)
                 if error:
                     errors[program].add(error)
                 else:
@@ -87,6 +90,7 @@ def rows_of(figures, rounds, peers):
                     ratios[peer].append(ratio if more_is_better else 1 / ratio)
         rows.append({
             "metric": name, **{program: median(found) for program, found in values.items()},
+            "rounds": max(len(found) for found in (*ratios.values(), *([] if peers else values.values()))),
             "ratios": {peer: spread(found) for peer, found in ratios.items() if found},
             "errors": {program: sorted(found) for program, found in errors.items() if found},
         })
@@ -103,14 +107,14 @@ def spread(values):
 
 def table(rows, peers):
     """Rows as Markdown: peers first, Wingbeat, a ratio to each peer."""
-    ratio_names = [f"ratio to {NAMES[peer]}" for peer in peers] if len(peers) > 1 else ["ratio"]
+    ratio_names = [f"ratio to {NAMES[peer]}" for peer in peers] if len(peers) > 1 else ["ratio"] * len(peers)
     head = ["metric", *(NAMES[peer] for peer in peers), NAMES[OURS], *ratio_names, "rounds"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         ratios = [row["ratios"].get(peer) for peer in peers]
-        cells = [f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})" if found else "–" for found in ratios]
-        rounds = max((found["rounds"] for found in ratios if found), default=0)
-        lines.append([row["metric"], *(cell(row, program) for program in (*peers, OURS)), *cells, str(rounds)])
+        cells = [f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})" if found else "–"
+                 for found in ratios]
+        lines.append([row["metric"], *(cell(row, program) for program in (*peers, OURS)), *cells, str(row["rounds"])])
     return ["| " + " | ".join(line) + " |" if line[0] != "---" else "|" + "|".join(line) + "|" for line in lines]
 
 
