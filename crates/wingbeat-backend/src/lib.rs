@@ -94,9 +94,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
         PassLimits::default()
     }
 
-    /// Numbers of rows for which a pass should be recorded and dropped while weights are loading, so that what it needs is
-    /// made by then. Only for devices that record: none where operations run at once.
-    fn warm_up_rows(&self) -> &[usize] {
+    /// Passes that should be recorded and dropped while weights are loading, so that what they need is made by then:
+    /// lengths of their sequences. Only for devices that record; none where operations run at once.
+    fn warm_up(&self) -> &[&[usize]] {
         &[]
     }
 

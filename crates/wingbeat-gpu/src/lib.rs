@@ -230,8 +230,8 @@ impl Backend for GpuBackend {
         }
     }
 
-    fn warm_up_rows(&self) -> &[usize] {
-        &[1, 2, 4, 512]
+    fn warm_up(&self) -> &[&[usize]] {
+        &[&[1], &[512]]
     }
 
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer, BackendError> {

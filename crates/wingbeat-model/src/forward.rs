@@ -7,14 +7,12 @@
 use crate::{Config, ModelError};
 use smallvec::SmallVec;
 use std::{ops::Range, sync::Mutex};
-use wingbeat_backend::{Activation, Backend, Batch, LayerNorm, Linear, Pass, StateLayout, States};
+use wingbeat_backend::{
+    Activation, Backend, Batch, LayerNorm, Linear, Pass, PassLimits, StateLayout, States,
+};
 
-/// Bytes of activations that a pass may keep.
-const SCRATCH_BYTES: usize = 18 << 20;
-/// Bytes of logits that a pass may keep.
-const LOGITS_BYTES: usize = 16 << 20;
-/// Rows that a pass has at least and at most, whatever the widths.
-const PASS_ROWS: Range<usize> = 16..256;
+/// Rows that a pass may have at least, whatever the widths.
+const LEAST_PASS_ROWS: usize = 16;
 
 /// Which rows of a sequence are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,6 +100,7 @@ pub struct Forward<B: Backend> {
     network: Box<dyn Network<B>>,
     scratch: Mutex<Scratch<B>>,
     max_pass_rows: usize,
+    max_logits_rows: usize,
 }
 
 /// Activation buffers; they grow to what calls need, up to the limits above.
@@ -119,7 +118,7 @@ struct Scratch<B: Backend> {
 }
 
 impl<B: Backend> Forward<B> {
-    pub(crate) fn new(network: Box<dyn Network<B>>) -> Forward<B> {
+    pub(crate) fn new(network: Box<dyn Network<B>>, backend: &B) -> Forward<B> {
         let scratch = Scratch {
             rows: 0,
             buffers: Vec::new(),
@@ -130,9 +129,37 @@ impl<B: Backend> Forward<B> {
             batch: Batch::new(),
             plan: Plan::default(),
         };
-        let row_bytes = network.scratch_widths().iter().sum::<usize>() * size_of::<f32>();
-        let max_pass_rows = (SCRATCH_BYTES / row_bytes.max(1)).clamp(PASS_ROWS.start, PASS_ROWS.end);
-        Forward { network, scratch: Mutex::new(scratch), max_pass_rows }
+        let PassLimits { scratch_bytes, logits_bytes, rows } = backend.pass_limits();
+        let fitting = |bytes: usize, width: usize| bytes / (width * size_of::<f32>()).max(1);
+        let width: usize = network.scratch_widths().iter().sum();
+        let max_pass_rows = fitting(scratch_bytes, width).clamp(LEAST_PASS_ROWS.min(rows), rows);
+        let max_logits_rows = fitting(logits_bytes, network.config().n_vocab).clamp(8, rows.max(8));
+        Forward { network, scratch: Mutex::new(scratch), max_pass_rows, max_logits_rows }
+    }
+
+    /// Waits for the weights, and meanwhile has the device make what passes will need.
+    pub(crate) fn ready(&self, backend: &B) -> Result<(), ModelError> {
+        for lengths in backend.warm_up() {
+            let mut tokens = vec![0; *lengths.iter().max().unwrap_or(&0)];
+            tokens.truncate(self.max_pass_rows);
+            let mut states =
+                lengths.iter().map(|_| backend.state(self.state_layout())).collect::<Result<Vec<_>, _>>()?;
+            let mut sequences: Vec<Sequence<'_, B::State>> = (states.iter_mut().zip(lengths.iter()))
+                .map(|(state, &n)| Sequence {
+                    state,
+                    tokens: &tokens[..n.min(tokens.len())],
+                    want: Want::LAST_LOGITS,
+                    taken: 0,
+                })
+                .collect();
+            let scratch = &mut *self.scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            scratch.plan.begin(self, &sequences);
+            if scratch.plan.next(&sequences) {
+                // Dropped, not submitted.
+                let _ = self.record(backend, scratch, &mut sequences)?;
+            }
+        }
+        Ok(backend.loaded()?)
     }
 
     /// The model's dimensions.
@@ -207,7 +234,29 @@ impl<B: Backend> Forward<B> {
         sequences: &mut [Sequence<'_, B::State>],
         outputs: &mut [Output],
     ) -> Result<(), ModelError> {
+        self.record(backend, scratch, sequences)?.submit()?;
         let Config { n_channels, n_vocab, .. } = *self.config();
+        let Scratch { selected, logits, plan, .. } = scratch;
+        let part = &plan.part;
+        if let Some(hidden) = selected.get(1) {
+            let kept = part.hidden_rows.iter().enumerate().filter(|(_, row)| row.keep);
+            let kept = kept.map(|(at, row)| (row.sequence, at));
+            read_rows(backend, hidden, n_channels, kept, outputs.iter_mut().map(|o| &mut o.hidden))?;
+        }
+        if let Some(logits) = logits {
+            let rows = part.logits_rows.iter().enumerate().map(|(at, row)| (row.sequence, at));
+            read_rows(backend, logits, n_vocab, rows, outputs.iter_mut().map(|o| &mut o.logits))?;
+        }
+        Ok(())
+    }
+
+    /// Records the pass that is planned: from tokens to what is wanted, which is left in `selected[1]` and `logits`.
+    fn record<'a>(
+        &self,
+        backend: &'a B,
+        scratch: &'a mut Scratch<B>,
+        sequences: &'a mut [Sequence<'_, B::State>],
+    ) -> Result<B::Pass<'a>, ModelError> {
         scratch.grow(backend, &*self.network)?;
         let Scratch { buffers, selected, logits, batch, plan, .. } = scratch;
         let part = &plan.part;
@@ -223,7 +272,6 @@ impl<B: Backend> Forward<B> {
         let mut pass = backend.begin(batch, states)?;
         self.network.layers(&mut pass, buffers);
         let n_outputs = part.hidden_rows.len();
-        let mut normed = None;
         if n_outputs > 0 {
             let [x, hidden] = &mut selected[..] else { panic!("two buffers, see Scratch::grow") };
             let rows: SmallVec<[usize; 8]> = part.hidden_rows.iter().map(|o| o.row).collect();
@@ -238,33 +286,33 @@ impl<B: Backend> Forward<B> {
                     pass.linear(&mut [Linear::new(self.network.head(), x, logits, Activation::None)]);
                 }
             }
-            normed = Some(hidden);
         }
-        pass.submit()?;
-        if let Some(hidden) = normed {
-            for (i, row) in part.hidden_rows.iter().enumerate().filter(|(_, row)| row.keep) {
-                append_row(backend, hidden, i, n_channels, &mut outputs[row.sequence].hidden)?;
-            }
-        }
-        if let Some(logits) = logits {
-            for (i, row) in part.logits_rows.iter().enumerate() {
-                append_row(backend, logits, i, n_vocab, &mut outputs[row.sequence].logits)?;
-            }
-        }
-        Ok(())
+        Ok(pass)
     }
 }
 
-fn append_row<B: Backend>(
+/// Appends rows of a buffer to what sequences get back, in one transfer. `rows` are pairs of sequence and row, in order;
+/// those of one sequence follow one another.
+fn read_rows<'a, B: Backend>(
     backend: &B,
     buffer: &B::Buffer,
-    row: usize,
     width: usize,
-    out: &mut Vec<f32>,
+    rows: impl Iterator<Item = (usize, usize)>,
+    outputs: impl Iterator<Item = &'a mut Vec<f32>>,
 ) -> Result<(), ModelError> {
-    let start = out.len();
-    out.resize(start + width, 0.0);
-    Ok(backend.read(buffer, row, &mut out[start..])?)
+    let mut runs: SmallVec<[(usize, &mut [f32]); 4]> = SmallVec::new();
+    let mut rows = rows.peekable();
+    for (sequence, output) in outputs.enumerate() {
+        let Some((_, first)) = rows.next_if(|(of, _)| *of == sequence) else { continue };
+        let mut n = 1;
+        while rows.next_if(|(of, _)| *of == sequence).is_some() {
+            n += 1;
+        }
+        let start = output.len();
+        output.resize(start + n * width, 0.0);
+        runs.push((first, &mut output[start..]));
+    }
+    if runs.is_empty() { Ok(()) } else { Ok(backend.read_rows(buffer, &mut runs)?) }
 }
 
 impl<B: Backend> Scratch<B> {
@@ -334,13 +382,12 @@ struct Plan {
 
 impl Plan {
     fn begin<B: Backend>(&mut self, forward: &Forward<B>, sequences: &[Sequence<'_, B::State>]) {
-        let logit_bytes = forward.config().n_vocab * size_of::<f32>();
         // Passes of about the same size: each reads all weights, whatever it does with them.
         let total: usize = sequences.iter().map(|s| s.tokens.len()).sum();
         let limit = forward.max_pass_rows();
         let n_passes = total.div_ceil(limit).max(1);
         self.max_rows = total.div_ceil(n_passes).next_multiple_of(8).clamp(1, limit);
-        self.max_logits = (LOGITS_BYTES / logit_bytes.max(1)).clamp(8, PASS_ROWS.end);
+        self.max_logits = forward.max_logits_rows;
         self.next.clear();
         self.next.resize(sequences.len(), 0);
     }

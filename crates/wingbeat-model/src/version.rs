@@ -101,8 +101,10 @@ impl Version {
     /// # Errors
     /// The file is no model of a known version, a tensor is missing or misshapen, or the device refuses it.
     pub fn load<B: Backend>(file: &ModelFile, backend: &B) -> Result<Forward<B>, ModelError> {
-        match Version::detect(file)? {
-            Version::V7 => Ok(Forward::new(Box::new(v7::Rwkv7::load(file, backend)?))),
-        }
+        let forward = match Version::detect(file)? {
+            Version::V7 => Forward::new(Box::new(v7::Rwkv7::load(file, backend)?), backend),
+        };
+        forward.ready(backend)?;
+        Ok(forward)
     }
 }

@@ -118,6 +118,11 @@ impl Weight {
         out
     }
 
+    /// Whether it is a matrix, not a vector.
+    pub fn is_matrix(&self) -> bool {
+        !matches!(self.row.kind, Kind::Vector(_))
+    }
+
     /// A matrix for a device.
     pub fn matrix(&self) -> MatrixSource {
         MatrixSource {

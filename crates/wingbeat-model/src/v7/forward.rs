@@ -128,6 +128,7 @@ impl<B: Backend> Rwkv7<B> {
     pub fn load(file: &ModelFile, backend: &B) -> Result<Rwkv7<B>, ModelError> {
         let config = Version::V7.config(file)?;
         let catalog = &Catalog::new(file, &config)?;
+        backend.reserve(&mut catalog.weights().iter().filter(|w| w.is_matrix()).map(|w| w.matrix()))?;
         let global = Loader { backend, catalog, layer: None };
         let at = |layer| Loader { backend, catalog, layer: Some(layer) };
         let emb = global.matrix("emb.weight")?;
