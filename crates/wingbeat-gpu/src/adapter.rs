@@ -1,7 +1,10 @@
 //! The adapters of this machine: found, described, chosen by number or name.
 
 use crate::{Capabilities, GpuError, Without};
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// Which adapter to use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,8 +80,15 @@ fn found() -> Vec<wgpu::Adapter> {
 }
 
 /// The adapter chosen.
-pub(crate) fn choose(choice: &AdapterChoice) -> Result<wgpu::Adapter, GpuError> {
-    let mut adapters = found();
+pub(crate) fn choose(choice: &AdapterChoice, hardware_only: bool) -> Result<wgpu::Adapter, GpuError> {
+    /// Whether a search found no hardware: searching takes some ten milliseconds where a driver of software is.
+    static NO_HARDWARE: AtomicBool = AtomicBool::new(false);
+    let mut adapters =
+        if hardware_only && NO_HARDWARE.load(Ordering::Relaxed) { Vec::new() } else { found() };
+    adapters.retain(|adapter| !hardware_only || kind(&adapter.get_info()) > AdapterKind::Software);
+    if hardware_only && adapters.is_empty() {
+        NO_HARDWARE.store(true, Ordering::Relaxed);
+    }
     let names = || adapters.iter().map(|a| a.get_info().name).collect::<Vec<_>>().join(", ");
     let index = match choice {
         AdapterChoice::Best => 0,

@@ -3,7 +3,7 @@
 //! Nothing that goes wrong on a GPU is allowed to end the process: faults are kept here by the callbacks that hear of
 //! them, and every call that waits or submits looks whether there is one.
 
-use crate::{AdapterSummary, Capabilities, GpuError, GpuOptions, Without, adapter};
+use crate::{AdapterSummary, Capabilities, GpuError, GpuOptions, adapter};
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
@@ -30,7 +30,7 @@ impl Device {
             Some(without) => without,
             None => std::env::var("WINGBEAT_GPU_WITHOUT").unwrap_or_default().parse()?,
         };
-        let adapter = adapter::choose(&options.adapter)?;
+        let adapter = adapter::choose(&options.adapter, options.hardware_only)?;
         let mut summary = adapter::summary(&adapter, without);
         if let Some(limit) = options.memory_bytes {
             summary.memory_bytes = Some(summary.memory_bytes.map_or(limit, |bytes| bytes.min(limit)));

@@ -58,6 +58,8 @@ pub struct GpuOptions {
     pub without: Option<Without>,
     /// Bytes of the adapter's memory that may be used, if fewer than it has.
     pub memory_bytes: Option<u64>,
+    /// Adapters made of software don't count.
+    pub hardware_only: bool,
     /// Activations always meet weights as f32: no int8 products, no half-precision ones.
     pub exact: bool,
 }

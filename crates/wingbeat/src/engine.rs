@@ -3,7 +3,7 @@
 use crate::Error;
 use smallvec::SmallVec;
 use std::any::{Any, TypeId};
-use wingbeat_backend::{Backend, StateLayout};
+use wingbeat_backend::{Backend, KernelTime, StateLayout};
 use wingbeat_format::ModelFile;
 use wingbeat_model::{Config, Forward, Output, Progress, Sequence, Version, Want};
 
@@ -29,7 +29,13 @@ pub(crate) trait Engine: Send + Sync {
     fn new_state(&self) -> Result<AnyState, Error>;
     fn fork_state(&self, state: &AnyState) -> Result<AnyState, Error>;
     fn read_slab(&self, state: &AnyState, slab: usize) -> Result<Vec<f32>, Error>;
+    /// All slabs, in the layout's order.
+    fn read_state(&self, state: &AnyState) -> Result<Vec<Vec<f32>>, Error>;
     fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error>;
+    /// What a person should know about how the weights are kept.
+    fn notes(&self) -> Vec<String>;
+    fn profile(&self, on: bool) -> Result<(), Error>;
+    fn kernel_times(&self) -> Vec<KernelTime>;
     fn forward(
         &self,
         sequences: &mut [AnySequence<'_>],
@@ -85,6 +91,22 @@ impl<B: Backend> Engine for On<B> {
 
     fn read_slab(&self, state: &AnyState, slab: usize) -> Result<Vec<f32>, Error> {
         Ok(self.backend.read_slab(own::<B>(state), slab)?)
+    }
+
+    fn read_state(&self, state: &AnyState) -> Result<Vec<Vec<f32>>, Error> {
+        Ok(self.backend.read_state(own::<B>(state), self.forward.state_layout())?)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.backend.notes()
+    }
+
+    fn profile(&self, on: bool) -> Result<(), Error> {
+        Ok(self.backend.profile(on)?)
+    }
+
+    fn kernel_times(&self) -> Vec<KernelTime> {
+        self.backend.kernel_times()
     }
 
     fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error> {

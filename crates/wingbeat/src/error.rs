@@ -20,6 +20,9 @@ pub enum Error {
     /// A device failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// There is no such GPU, or it cannot be opened.
+    #[error(transparent)]
+    Gpu(#[from] wingbeat_gpu::GpuError),
     /// A vocabulary is broken, or a text or id does not fit it.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

@@ -42,7 +42,7 @@ pub mod stop;
 pub mod synthetic;
 mod timeline;
 
-pub use device::{Device, ParseDeviceError};
+pub use device::Device;
 pub use error::Error;
 #[cfg(feature = "demo")]
 pub use model::demo_file;
@@ -52,7 +52,11 @@ pub use session::{GenerateOptions, Generation, Session, StopReason};
 pub use state::{Slab, State};
 pub use timeline::Step;
 
+pub use wingbeat_backend::KernelTime;
 pub use wingbeat_cpu::{CpuOptions, Level};
 pub use wingbeat_format::{DType, FileFormat, FormatError, ModelFile};
+pub use wingbeat_gpu::{
+    AdapterChoice, AdapterKind, AdapterSummary, Capabilities, GpuError, GpuOptions, Without, adapters,
+};
 pub use wingbeat_model::{Config, ModelError, Output, Progress, Rows, Version, Want};
 pub use wingbeat_tokenizer::{StreamDecoder, Tokenizer, TokenizerError, Vocabulary};

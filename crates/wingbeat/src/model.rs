@@ -13,10 +13,11 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
-use wingbeat_backend::{StateLayout, reference::Reference};
-use wingbeat_cpu::CpuBackend;
+use wingbeat_backend::{KernelTime, StateLayout, reference::Reference};
+use wingbeat_cpu::{CpuBackend, CpuOptions};
 use wingbeat_format::{Array, ModelFile};
-use wingbeat_model::{Config, Output, Progress, Version, Want};
+use wingbeat_gpu::{GpuBackend, GpuError, GpuOptions};
+use wingbeat_model::{Config, ModelError, Output, Progress, Version, Want};
 use wingbeat_tokenizer::{Tokenizer, Vocabulary};
 
 /// Vocabulary size of the World models: ids 0 to 65529, padded.
@@ -42,6 +43,7 @@ pub struct Model {
 pub(crate) struct Inner {
     pub(crate) file: ModelFile,
     pub(crate) engine: Box<dyn Engine>,
+    notes: Vec<String>,
     given_vocabulary: Option<(PathBuf, Vocabulary)>,
     tokenizer: OnceLock<Tokenizer>,
     fingerprint: OnceLock<String>,
@@ -59,7 +61,8 @@ pub struct Sequence<'a> {
 }
 
 impl Model {
-    /// Opens a model file (GGUF, safetensors or .pth, found by its content) on the CPU.
+    /// Opens a model file (GGUF, safetensors or .pth, found by its content) on the GPU, where there is one with room for
+    /// it, else on the CPU.
     ///
     /// # Errors
     /// The file cannot be read, is damaged, or is no model that can be run.
@@ -105,15 +108,22 @@ impl Model {
             let vocabulary =
                 || timeline.step("vocabulary", || make_tokenizer(&file, n_vocab, given_vocabulary.as_ref()));
             let vocabulary = std::thread::Builder::new().spawn_scoped(scope, vocabulary);
-            let engine = load_engine(&file, options.device, &timeline);
+            let engine = load_engine(&file, &options.device, &timeline);
             // What is wrong with the vocabulary is said when it is asked for: much can be done without.
             (engine, vocabulary.ok().and_then(|thread| thread.join().ok()).and_then(Result::ok))
         });
-        let engine = engine?;
+        let (engine, notes) = engine?;
         file.check_intact()?;
         let tokenizer = tokenizer.map_or_else(OnceLock::new, OnceLock::from);
-        let inner =
-            Inner { file, engine, given_vocabulary, tokenizer, fingerprint: OnceLock::new(), timeline };
+        let inner = Inner {
+            file,
+            engine,
+            notes,
+            given_vocabulary,
+            tokenizer,
+            fingerprint: OnceLock::new(),
+            timeline,
+        };
         Ok(Model { inner: Arc::new(inner) })
     }
 
@@ -140,6 +150,26 @@ impl Model {
     /// The device in words, e.g. `CPU (avx512, 2 threads)`.
     pub fn device(&self) -> String {
         self.inner.engine.describe()
+    }
+
+    /// What a person should know about how it was loaded, a line each: a device that was passed over, weights that are
+    /// kept in another type.
+    pub fn notes(&self) -> &[String] {
+        &self.inner.notes
+    }
+
+    /// Begins (afresh) or ends to measure the time of each kernel on the device. It costs speed: one kernel runs at a
+    /// time, and every pass is waited for.
+    ///
+    /// # Errors
+    /// The device cannot tell; only GPUs with time stamps can.
+    pub fn profile(&self, on: bool) -> Result<(), Error> {
+        self.inner.engine.profile(on)
+    }
+
+    /// The times since [`Model::profile`], the longest first.
+    pub fn kernel_times(&self) -> Vec<KernelTime> {
+        self.inner.engine.kernel_times()
     }
 
     /// What tells this model from any other: 32 hexadecimal digits, kept in the files of its states.
@@ -254,15 +284,41 @@ impl Model {
     }
 }
 
-/// Hands the weights to a device.
-fn load_engine(file: &ModelFile, device: Device, timeline: &Timeline) -> Result<Box<dyn Engine>, Error> {
-    Ok(match device {
-        Device::Cpu(cpu) => {
-            let backend = timeline.step("threads", || CpuBackend::new(cpu))?;
-            Box::new(timeline.step("weights", || On::load(file, backend))?)
-        }
+/// Hands the weights to a device. Where the choice is ours, a GPU that cannot take the model is no error but a note.
+fn load_engine(
+    file: &ModelFile,
+    device: &Device,
+    timeline: &Timeline,
+) -> Result<(Box<dyn Engine>, Vec<String>), Error> {
+    let cpu = |options: CpuOptions| -> Result<Box<dyn Engine>, Error> {
+        let backend = timeline.step("threads", || CpuBackend::new(options))?;
+        Ok(Box::new(timeline.step("weights", || On::load(file, backend))?))
+    };
+    let gpu = |options: &GpuOptions| -> Result<Box<dyn Engine>, Error> {
+        let backend = timeline.step("adapter", || GpuBackend::new(options))?;
+        Ok(Box::new(timeline.step("weights", || On::load(file, backend))?))
+    };
+    let engine: Box<dyn Engine> = match device {
+        Device::Cpu(options) => cpu(*options)?,
+        Device::Gpu(options) => gpu(options)?,
         Device::Reference => Box::new(timeline.step("weights", || On::load(file, Reference))?),
-    })
+        Device::Auto(on_cpu) => {
+            let mut options = GpuOptions::default();
+            (options.hardware_only, options.exact) = (true, on_cpu.exact);
+            match gpu(&options) {
+                Ok(engine) => engine,
+                // The usual case on machines without one.
+                Err(Error::Gpu(GpuError::NoAdapter { .. })) => cpu(*on_cpu)?,
+                Err(error @ (Error::Gpu(_) | Error::Backend(_) | Error::Model(ModelError::Backend(_)))) => {
+                    let engine = cpu(*on_cpu)?;
+                    return Ok((engine, vec![format!("{error}: running on the CPU instead")]));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    let notes = engine.notes();
+    Ok((engine, notes))
 }
 
 /// The tokenizer of a file with `n_vocab` tokens: of the vocabulary given, of the file's own, or the World one.

@@ -74,6 +74,20 @@ impl State {
         Ok(Slab { name: spec.name, shape: spec.shape.clone(), values })
     }
 
+    /// Copies all slabs to the host, in the order of [`State::slabs`], in one transfer.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn read_all(&self) -> Result<Vec<Slab>, Error> {
+        let slabs = self.model.inner.engine.read_state(&self.any)?;
+        let slab = |(spec, values): (&SlabSpec, Vec<f32>)| Slab {
+            name: spec.name,
+            shape: spec.shape.clone(),
+            values,
+        };
+        Ok(self.slabs().iter().zip(slabs).map(slab).collect())
+    }
+
     /// Replaces a slab's values.
     ///
     /// # Errors
@@ -103,8 +117,7 @@ impl State {
             })
             .collect();
         let mut writer = safetensors::Writer::create(path.as_ref(), &metadata, &specs)?;
-        for index in 0..specs.len() {
-            let values = self.model.inner.engine.read_slab(&self.any, index)?;
+        for values in self.model.inner.engine.read_state(&self.any)? {
             writer
                 .write(bytemuck::cast_slice(&values.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>()))?;
         }

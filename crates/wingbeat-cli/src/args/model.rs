@@ -18,7 +18,7 @@ pub(crate) struct ModelArgs {
     /// Vocabulary in the official text format, instead of the model's own or the World one
     #[arg(long, value_name = "FILE")]
     vocab: Option<PathBuf>,
-    /// Where to run it: auto, cpu, or reference (slow and exact, for checking)
+    /// Where to run it: auto, cpu, gpu, gpu:N, a part of a GPU's name, or reference (slow and exact, for checking)
     #[arg(long, default_value = "auto")]
     device: Device,
     /// Threads of the cpu device [default: one a core]
@@ -39,8 +39,13 @@ impl ModelArgs {
     /// Opens the model.
     pub(crate) fn open(&self) -> anyhow::Result<Model> {
         let exact = self.precision == Precision::Exact;
-        let device = match self.device {
+        let device = match self.device.clone() {
+            Device::Auto(cpu) => Device::Auto(CpuOptions { threads: self.threads, exact, ..cpu }),
             Device::Cpu(cpu) => Device::Cpu(CpuOptions { threads: self.threads, exact, ..cpu }),
+            Device::Gpu(mut gpu) => {
+                gpu.exact = exact;
+                Device::Gpu(gpu)
+            }
             other => other,
         };
         let options = ModelOptions { device, vocabulary: self.vocab.clone() };
@@ -48,6 +53,9 @@ impl ModelArgs {
             Some(path) => Model::open_with(path, &options)?,
             None => Model::from_file(demo::file()?, &options)?,
         };
+        for note in model.notes() {
+            crate::failure::note(note);
+        }
         Ok(model)
     }
 

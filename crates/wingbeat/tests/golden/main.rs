@@ -10,7 +10,7 @@ mod table;
 
 use expected::{Case, Difference, cases, differences};
 use std::path::{Path, PathBuf};
-use wingbeat::{CpuOptions, Device, Level, Model, ModelOptions};
+use wingbeat::{AdapterChoice, CpuOptions, Device, GpuOptions, Level, Model, ModelOptions, adapters};
 use wingbeat_backend::tolerance::{
     MODEL_F16_REL, MODEL_F32_REL, MODEL_INT8_RMS, MODEL_INT16_STATE_REL, MODEL_QUANT_EXACT_REL,
 };
@@ -95,6 +95,24 @@ fn cpu(level: Level, exact: bool) -> Device {
     Device::Cpu(CpuOptions { threads: Some(2), level: Some(level), exact })
 }
 
+/// Every adapter of this machine, as good as it can and with plain kernels only. Where there is none, tests say so and
+/// pass, unless `WINGBEAT_GPU_REQUIRED` is set.
+fn gpus(exact: bool) -> Vec<Device> {
+    let n = adapters().len();
+    if n == 0 {
+        assert!(std::env::var_os("WINGBEAT_GPU_REQUIRED").is_none(), "no adapter, but one is required");
+        eprintln!("skipped: this machine has no adapter");
+    }
+    let device = |(number, without): (usize, &str)| {
+        let mut options = GpuOptions::default();
+        options.adapter = AdapterChoice::Number(number);
+        options.without = Some(without.parse().expect("a list of capabilities"));
+        options.exact = exact;
+        Device::Gpu(options)
+    };
+    (0..n).flat_map(|number| [(number, ""), (number, "all")]).map(device).collect()
+}
+
 /// Runs a fixture's prompts, all tokens in one call, and compares everything.
 fn compare(fixture: &Fixture, device: Device) -> Option<(String, Difference)> {
     let (model, expected) = fixture.paths()?;
@@ -139,6 +157,15 @@ fn cpu_agrees_exactly_on_every_level() {
     for level in Level::available() {
         for fixture in FIXTURES {
             check_exact(fixture, cpu(level, true));
+        }
+    }
+}
+
+#[test]
+fn gpu_agrees_exactly() {
+    for device in gpus(true) {
+        for fixture in FIXTURES {
+            check_exact(fixture, device.clone());
         }
     }
 }
