@@ -3,7 +3,10 @@
 use crate::{Capabilities, GpuError, Without};
 use std::{
     fmt,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Which adapter to use.
@@ -68,12 +71,18 @@ pub fn adapters() -> Vec<AdapterSummary> {
 }
 
 /// The adapters themselves, in the order of [`adapters`].
+///
+/// There is one instance in a process: drivers take long to make one, and some fail after a dozen.
 fn found() -> Vec<wgpu::Adapter> {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::PRIMARY;
-    // Neither validation layers nor debug labels, unless the environment asks for them.
-    descriptor.flags = wgpu::InstanceFlags::empty().with_env();
-    let instance = wgpu::Instance::new(descriptor);
+    static INSTANCE: Mutex<Option<wgpu::Instance>> = Mutex::new(None);
+    let mut instance = INSTANCE.lock().unwrap_or_else(PoisonError::into_inner);
+    let instance = instance.get_or_insert_with(|| {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = wgpu::Backends::PRIMARY;
+        // Neither validation layers nor debug labels, unless the environment asks for them.
+        descriptor.flags = wgpu::InstanceFlags::empty().with_env();
+        wgpu::Instance::new(descriptor)
+    });
     let mut adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
     adapters.sort_by_key(|adapter| std::cmp::Reverse(kind(&adapter.get_info())));
     adapters
