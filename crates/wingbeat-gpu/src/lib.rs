@@ -147,6 +147,16 @@ impl GpuBackend {
         &self.shared.device.adapter
     }
 
+    /// A state of another device, brought here: the same model may be open twice.
+    fn adopt(&self, state: &State) -> Result<State, BackendError> {
+        let layout = &state.kind.layout;
+        let mut own = self.state(layout)?;
+        for (slab, values) in self.read_state(state, layout)?.iter().enumerate() {
+            self.write_slab(&mut own, slab, values)?;
+        }
+        Ok(own)
+    }
+
     /// Room in the activations, zeroed.
     fn take(&self, floats: usize) -> Result<u32, BackendError> {
         let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -278,26 +288,38 @@ impl Backend for GpuBackend {
     }
 
     fn fork_state(&self, state: &State) -> Result<State, BackendError> {
+        if !Arc::ptr_eq(&state.device, &self.shared.device) {
+            return self.adopt(state);
+        }
         let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
-        state.fork(&self.shared.device)
+        state.fork()
     }
 
     fn read_slab(&self, state: &State, slab: usize) -> Result<Vec<f32>, BackendError> {
-        Ok(state.read(&self.shared.device, &[slab])?.pop().unwrap_or_default())
+        Ok(state.read(&[slab])?.pop().unwrap_or_default())
     }
 
     fn read_state(&self, state: &State, _: &StateLayout) -> Result<Vec<Vec<f32>>, BackendError> {
         let slabs: Vec<usize> = (0..state.kind.layout.slabs.len()).collect();
-        state.read(&self.shared.device, &slabs)
+        state.read(&slabs)
     }
 
     fn write_slab(&self, state: &mut State, slab: usize, values: &[f32]) -> Result<(), BackendError> {
         let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
-        state.write(&self.shared.device, slab, values)
+        state.write(slab, values)
     }
 
-    fn begin<'a>(&'a self, batch: &'a Batch, states: States<'a, State>) -> Result<Pass<'a>, BackendError> {
+    fn begin<'a>(
+        &'a self,
+        batch: &'a Batch,
+        mut states: States<'a, State>,
+    ) -> Result<Pass<'a>, BackendError> {
         self.shared.device.check()?;
+        for state in &mut states {
+            if !Arc::ptr_eq(&state.device, &self.shared.device) {
+                **state = self.adopt(state)?;
+            }
+        }
         Ok(Pass::new(self, batch, states))
     }
 

@@ -14,6 +14,8 @@ const MOST_SLOTS: u64 = 1024;
 
 /// The state of one sequence.
 pub struct State {
+    /// Where its buffers are: not always the device of the backend that is given it.
+    pub(crate) device: Arc<Device>,
     pub(crate) kind: Arc<Kind>,
     /// None where the layout is empty.
     pub(crate) place: Option<Place>,
@@ -113,7 +115,7 @@ impl Kind {
     }
 
     /// A state of zeros.
-    pub(crate) fn zero(self: &Arc<Kind>, device: &Device) -> Result<State, BackendError> {
+    pub(crate) fn zero(self: &Arc<Kind>, device: &Arc<Device>) -> Result<State, BackendError> {
         let place = self.take(device)?;
         let mut encoder = device.wgpu.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         if let Some(place) = &place {
@@ -123,7 +125,7 @@ impl Kind {
         }
         device.queue.submit([encoder.finish()]);
         device.check()?;
-        Ok(State { kind: Arc::clone(self), place })
+        Ok(State { device: Arc::clone(device), kind: Arc::clone(self), place })
     }
 
     /// Records the copy of a slot.
@@ -164,7 +166,8 @@ impl Kind {
 
 impl State {
     /// A copy, made on the device.
-    pub(crate) fn fork(&self, device: &Device) -> Result<State, BackendError> {
+    pub(crate) fn fork(&self) -> Result<State, BackendError> {
+        let device = &self.device;
         let place = self.kind.take(device)?;
         let mut encoder = device.wgpu.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         if let (Some(from), Some(to)) = (&self.place, &place) {
@@ -172,11 +175,11 @@ impl State {
         }
         device.queue.submit([encoder.finish()]);
         device.check()?;
-        Ok(State { kind: Arc::clone(&self.kind), place })
+        Ok(State { device: Arc::clone(device), kind: Arc::clone(&self.kind), place })
     }
 
     /// Copies slabs to the host, all in one transfer.
-    pub(crate) fn read(&self, device: &Device, slabs: &[usize]) -> Result<Vec<Vec<f32>>, BackendError> {
+    pub(crate) fn read(&self, slabs: &[usize]) -> Result<Vec<Vec<f32>>, BackendError> {
         let specs: Vec<_> = slabs.iter().map(|&slab| &self.kind.layout.slabs[slab]).collect();
         let mut out: Vec<Vec<f32>> = specs.iter().map(|spec| Vec::with_capacity(spec.len())).collect();
         let Some(place) = &self.place else { return Ok(out) };
@@ -188,7 +191,7 @@ impl State {
                 of.push(index);
             }
         }
-        device.read(&ranges, &mut |range, bytes| {
+        self.device.read(&ranges, &mut |range, bytes| {
             let values = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
             out[of[range]].extend(values);
         })?;
@@ -196,7 +199,7 @@ impl State {
     }
 
     /// Replaces a slab.
-    pub(crate) fn write(&mut self, device: &Device, slab: usize, values: &[f32]) -> Result<(), BackendError> {
+    pub(crate) fn write(&mut self, slab: usize, values: &[f32]) -> Result<(), BackendError> {
         let spec = &self.kind.layout.slabs[slab];
         if values.len() != spec.len() {
             return Err(BackendError::SlabSize {
@@ -208,8 +211,8 @@ impl State {
         let Some(place) = &self.place else { return Ok(()) };
         let at = self.kind.at(place) + u64::from(self.kind.slab_at[slab]) * 4;
         for ((_, buffer), values) in place.chunk.layers.iter().zip(values.chunks(spec.layer_len().max(1))) {
-            device.queue.write_buffer(buffer, at, bytemuck::cast_slice(values));
+            self.device.queue.write_buffer(buffer, at, bytemuck::cast_slice(values));
         }
-        device.check()
+        self.device.check()
     }
 }

@@ -37,3 +37,25 @@ macro_rules! suite {
 
 suite!(everything, "", false);
 suite!(plain, "all", false);
+
+/// The same model may be open twice: a state of one device is used on another.
+#[test]
+fn states_move_between_devices() {
+    use wingbeat_backend::{Backend, Batch, Pass, SlabKind, SlabSpec, StateLayout};
+    if adapters().is_empty() {
+        return eprintln!("skipped: this machine has no adapter");
+    }
+    let shape = vec![2, 5];
+    let layout = StateLayout { slabs: vec![SlabSpec { name: "shift", shape, kind: SlabKind::Vectors }] };
+    let [one, other] = [(); 2].map(|()| GpuBackend::new(&GpuOptions::default()).expect("an adapter"));
+    let mut state = one.state(&layout).expect("a state");
+    let values: Vec<f32> = (0..10).map(|i| i as f32).collect();
+    one.write_slab(&mut state, 0, &values).expect("the layout's length");
+    let fork = other.fork_state(&state).expect("a fork");
+    assert_eq!(other.read_slab(&fork, 0).expect("a slab"), values);
+    let mut batch = Batch::new();
+    batch.push(&[0]);
+    let pass = other.begin(&batch, [&mut state].into_iter().collect()).expect("a pass");
+    pass.submit().expect("a pass");
+    assert_eq!(other.read_slab(&state, 0).expect("a slab"), values);
+}
