@@ -1,13 +1,36 @@
 //! The same tokens in another order of work give the same results: chunks of any size, one token at a time, alone or
-//! in a batch, on any number of threads.
+//! in a batch, on any number of threads, on the CPU and on every adapter of this machine.
 
-use wingbeat::{CpuOptions, Device, Model, ModelOptions, Output, Sequence, State, Want};
+use wingbeat::{
+    AdapterChoice, CpuOptions, Device, GpuOptions, Model, ModelOptions, Output, Sequence, State, Want,
+    adapters,
+};
 use wingbeat_backend::tolerance::ORDER_REL;
 
 fn fixture(name: &str, threads: usize) -> Model {
     let path = format!("{}/../../tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
     let cpu = CpuOptions { threads: Some(threads), exact: true, ..CpuOptions::default() };
     Model::open_with(path, &ModelOptions { device: Device::Cpu(cpu), ..ModelOptions::default() }).unwrap()
+}
+
+/// The fixture on the CPU, and on every adapter as good as it can and with plain kernels only.
+fn on_all_devices(name: &str) -> Vec<Model> {
+    let path = format!("{}/../../tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"));
+    let n = adapters().len();
+    if n == 0 {
+        assert!(std::env::var_os("WINGBEAT_GPU_REQUIRED").is_none(), "no adapter, but one is required");
+        eprintln!("skipped: this machine has no adapter");
+    }
+    let gpu = |(number, without): (usize, &str)| {
+        let mut options = GpuOptions::default();
+        options.adapter = AdapterChoice::Number(number);
+        options.without = Some(without.parse().unwrap());
+        options.exact = true;
+        Model::open_with(&path, &ModelOptions { device: Device::Gpu(options), ..ModelOptions::default() })
+            .unwrap()
+    };
+    let gpus = (0..n).flat_map(|number| [(number, ""), (number, "all")]).map(gpu);
+    std::iter::once(fixture(name, 2)).chain(gpus).collect()
 }
 
 const FIXTURES: [&str; 4] = [
@@ -64,15 +87,16 @@ fn assert_same(what: &str, (a, a_state): &(Output, State), (e, e_state): &(Outpu
 
 #[test]
 fn chunks_of_any_size_are_token_by_token() {
-    for name in FIXTURES {
-        let model = fixture(name, 2);
+    for model in FIXTURES.into_iter().flat_map(on_all_devices) {
+        let name = format!("{} on {}", model.file().label(), model.device());
         let tokens = tokens(&model, 300, 1);
         let expected = in_chunks(&model, &tokens, |_| 1);
-        for (label, chunk) in
-            [("2", 2), ("3", 3), ("5", 5), ("16", 16), ("33", 33), ("255", 255), ("256", 256), ("all", 300)]
-        {
+        // An adapter made of software takes its time.
+        let chunks: &[usize] =
+            if name.contains("GPU") { &[5, 33, 256, 300] } else { &[2, 3, 5, 16, 33, 255, 256, 300] };
+        for &chunk in chunks {
             let actual = in_chunks(&model, &tokens, |_| chunk);
-            assert_same(&format!("{name}, chunks of {label}"), &actual, &expected);
+            assert_same(&format!("{name}, chunks of {chunk}"), &actual, &expected);
         }
         let actual = in_chunks(&model, &tokens, |i| [1, 40, 2, 7, 31][i % 5]);
         assert_same(&format!("{name}, uneven chunks"), &actual, &expected);
@@ -81,8 +105,8 @@ fn chunks_of_any_size_are_token_by_token() {
 
 #[test]
 fn a_batch_is_each_alone() {
-    for name in FIXTURES {
-        let model = fixture(name, 2);
+    for model in FIXTURES.into_iter().flat_map(on_all_devices) {
+        let name = format!("{} on {}", model.file().label(), model.device());
         let lengths = [1, 70, 3, 300, 0, 12, 1, 256];
         let texts: Vec<Vec<u32>> = lengths.iter().enumerate().map(|(i, &n)| tokens(&model, n, i)).collect();
         let wants =
@@ -128,15 +152,37 @@ fn threads_do_not_matter() {
 
 #[test]
 fn two_threads_of_the_caller_share_a_model() {
-    let model = fixture(FIXTURES[3], 2);
-    let texts: Vec<Vec<u32>> = (0..4).map(|i| tokens(&model, 40, i)).collect();
-    let expected: Vec<_> = texts.iter().map(|t| in_chunks(&model, t, |_| 7)).collect();
-    let actual: Vec<_> = std::thread::scope(|scope| {
-        let handles: Vec<_> = texts.iter().map(|t| scope.spawn(|| in_chunks(&model, t, |_| 7))).collect();
-        handles.into_iter().map(|handle| handle.join().unwrap()).collect()
-    });
-    for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
-        assert_same(&format!("text {i}"), a, e);
+    for model in on_all_devices(FIXTURES[3]) {
+        let texts: Vec<Vec<u32>> = (0..4).map(|i| tokens(&model, 40, i)).collect();
+        let expected: Vec<_> = texts.iter().map(|t| in_chunks(&model, t, |_| 7)).collect();
+        let actual: Vec<_> = std::thread::scope(|scope| {
+            let handles: Vec<_> = texts.iter().map(|t| scope.spawn(|| in_chunks(&model, t, |_| 7))).collect();
+            handles.into_iter().map(|handle| handle.join().unwrap()).collect()
+        });
+        for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
+            assert_same(&format!("text {i} on {}", model.device()), a, e);
+        }
+    }
+}
+
+/// More sequences than a chunk of states has slots, of every short length.
+#[test]
+fn many_sequences_are_each_alone() {
+    for model in on_all_devices(FIXTURES[1]) {
+        let texts: Vec<Vec<u32>> = (0..150).map(|i| tokens(&model, 1 + i % 5, i)).collect();
+        let mut states: Vec<State> = texts.iter().map(|_| model.new_state().unwrap()).collect();
+        let mut sequences: Vec<Sequence<'_>> = (states.iter_mut().zip(&texts))
+            .map(|(state, tokens)| Sequence { state, tokens, want: Want::LAST_LOGITS })
+            .collect();
+        let outputs = model.forward(&mut sequences).unwrap();
+        for (i, tokens) in texts.iter().enumerate().step_by(7) {
+            let (alone, state) = in_chunks(&model, tokens, |_| usize::MAX / 2);
+            let what = format!("sequence {i} on {}", model.device());
+            let n_vocab = model.config().n_vocab;
+            assert_close(&what, &outputs[i].logits, &alone.logits[alone.logits.len() - n_vocab..]);
+            let (a, e) = (states[i].read("wkv").unwrap(), state.read("wkv").unwrap());
+            assert_close(&format!("{what}: wkv"), &a.values, &e.values);
+        }
     }
 }
 
