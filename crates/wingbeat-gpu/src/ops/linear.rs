@@ -57,15 +57,7 @@ pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
             "widths of {}",
             job.weight.name
         );
-        let (activation, bias) = match job.activation {
-            Activation::None => (0, 0),
-            Activation::Add => (1, 0),
-            Activation::Tanh => (2, 0),
-            Activation::Sigmoid => (3, 0),
-            Activation::ReluSquared => (4, 0),
-            Activation::BiasSigmoid(bias) => (5, bias.at()),
-            Activation::BiasDecay(bias) => (6, bias.at()),
-        };
+        let (activation, bias) = numbered(&job.activation);
         for part in &job.weight.parts {
             let (x, y) = (job.x.at(), job.y.at() + part.first_row as u32);
             let bias = bias + part.first_row as u32;
@@ -78,6 +70,19 @@ pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
         for group in group.chunks(MOST_JOBS) {
             dispatch(pass, group);
         }
+    }
+}
+
+/// The number that lib/activation.wgsl knows an activation by, and where its bias begins.
+pub(super) fn numbered(activation: &Activation<'_, GpuBackend>) -> (u32, u32) {
+    match activation {
+        Activation::None => (0, 0),
+        Activation::Add => (1, 0),
+        Activation::Tanh => (2, 0),
+        Activation::Sigmoid => (3, 0),
+        Activation::ReluSquared => (4, 0),
+        Activation::BiasSigmoid(bias) => (5, bias.at()),
+        Activation::BiasDecay(bias) => (6, bias.at()),
     }
 }
 

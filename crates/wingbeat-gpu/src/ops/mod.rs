@@ -6,7 +6,9 @@ mod time_mix;
 
 use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};
 pub(crate) use linear::activation_precision;
-use wingbeat_backend::{BackendError, LayerNorm, Linear, SlabAt, V7Keys, V7Readout, Wkv7};
+use wingbeat_backend::{
+    BackendError, LayerNorm, Linear, LowRankMixV7, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
+};
 
 /// Threads of kernels that walk along a row.
 const ROW_THREADS: u32 = 256;
@@ -72,6 +74,14 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
 
     fn v7_readout(&mut self, args: V7Readout<'_, GpuBackend>) {
         time_mix::v7_readout(self, args);
+    }
+
+    fn time_mix_v7(&mut self, args: TimeMixV7<'_, GpuBackend>) {
+        time_mix::step::time_mix_v7(self, args);
+    }
+
+    fn low_rank_mix_v7(&mut self, args: LowRankMixV7<'_, GpuBackend>) {
+        time_mix::step::low_rank_mix_v7(self, args);
     }
 
     fn select_rows(&mut self, x: &Buffer, rows: &[usize], y: &mut Buffer) {

@@ -1,5 +1,7 @@
 //! RWKV-7's time mix: keys, recurrence, read-out.
 
+pub(super) mod step;
+
 use super::{key, moving, plain};
 use crate::{GpuBackend, Pass, pass::Work, profile::Cost};
 use wingbeat_backend::{V7Keys, V7Readout, Wkv7};
