@@ -23,7 +23,7 @@ pub use batch::{Batch, SequenceRows};
 pub use error::BackendError;
 pub use matrix::{MatrixSource, Orientation};
 pub use pass::{
-    Activation, GroupNorm, LayerNorm, Linear, Pass, ShiftLinear, TimeMixV7, V7Keys, V7Readout,
+    Activation, GroupNorm, LayerNorm, Linear, LowRankMixV7, Pass, ShiftLinear, TimeMixV7, V7Keys, V7Readout,
     WKV7_DECAY_SCALE, Wkv7,
 };
 pub use profile::KernelTime;

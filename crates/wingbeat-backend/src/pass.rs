@@ -159,15 +159,16 @@ pub struct V7Readout<'a, B: Backend> {
 }
 
 /// Arguments of the fused [`Pass::time_mix_v7`]: those of [`Pass::v7_keys`], [`Pass::wkv7`] and
-/// [`Pass::v7_readout`], which it runs in this order.
+/// [`Pass::v7_readout`], which it runs in this order. `k`, `v` and `kk` are scratch: what they hold afterwards is
+/// unspecified.
 pub struct TimeMixV7<'a, B: Backend> {
     /// See [`V7Keys`] and [`Wkv7`].
     pub r: &'a B::Buffer,
     /// See [`Wkv7`].
     pub w: &'a B::Buffer,
-    /// See [`V7Keys`].
+    /// See [`V7Keys`]; scratch afterwards.
     pub k: &'a mut B::Buffer,
-    /// See [`V7Keys`].
+    /// See [`V7Keys`]; scratch afterwards.
     pub v: &'a mut B::Buffer,
     /// See [`V7Keys`].
     pub v_first: &'a mut B::Buffer,
@@ -193,6 +194,105 @@ pub struct TimeMixV7<'a, B: Backend> {
     pub state: SlabAt,
     /// `N`.
     pub head_size: usize,
+}
+
+impl<B: Backend> TimeMixV7<'_, B> {
+    /// The three operations one after the other: what a backend does that has nothing better.
+    pub fn one_by_one<P: Pass<B> + ?Sized>(self, pass: &mut P) {
+        let TimeMixV7 { r, w, k, v, v_first, v_gate, a, g, kk, y, k_k, k_a, r_k, ln_x, state, head_size } =
+            self;
+        pass.v7_keys(V7Keys {
+            k: &mut *k,
+            v: &mut *v,
+            v_first,
+            v_gate,
+            a,
+            kk: &mut *kk,
+            k_k,
+            k_a,
+            head_size,
+        });
+        pass.wkv7(Wkv7 { r, w, k: &*k, v: &*v, kk: &*kk, a, y: &mut *y, state, head_size });
+        pass.v7_readout(V7Readout { y, r, k: &*k, v: &*v, g, r_k, ln_x, head_size });
+    }
+}
+
+/// Arguments of the fused [`Pass::low_rank_mix_v7`]: the products that end the low-rank paths, with weights `(C, R)`, and
+/// a time mix of what they give. Their `y (T, C)`, `k`, `v` and `kk` are scratch: what they hold afterwards is
+/// unspecified.
+pub struct LowRankMixV7<'a, B: Backend> {
+    /// Gives [`TimeMixV7::w`].
+    pub w: Linear<'a, B>,
+    /// Gives [`TimeMixV7::a`].
+    pub a: Linear<'a, B>,
+    /// Gives [`TimeMixV7::g`].
+    pub g: Linear<'a, B>,
+    /// Gives [`TimeMixV7::v_gate`]; none in the first layer.
+    pub v_gate: Option<Linear<'a, B>>,
+    /// See [`TimeMixV7`].
+    pub r: &'a B::Buffer,
+    /// See [`TimeMixV7`].
+    pub k: &'a mut B::Buffer,
+    /// See [`TimeMixV7`].
+    pub v: &'a mut B::Buffer,
+    /// See [`TimeMixV7`].
+    pub v_first: &'a mut B::Buffer,
+    /// Scratch `(T, C)`.
+    pub kk: &'a mut B::Buffer,
+    /// Result `(T, C)`.
+    pub y: &'a mut B::Buffer,
+    /// See [`TimeMixV7`].
+    pub k_k: &'a B::Vector,
+    /// See [`TimeMixV7`].
+    pub k_a: &'a B::Vector,
+    /// See [`TimeMixV7`].
+    pub r_k: &'a B::Vector,
+    /// See [`TimeMixV7`].
+    pub ln_x: &'a GroupNorm<B>,
+    /// See [`TimeMixV7`].
+    pub state: SlabAt,
+    /// `N`.
+    pub head_size: usize,
+}
+
+impl<B: Backend> LowRankMixV7<'_, B> {
+    /// The products, then the time mix: what a backend does that has nothing better.
+    pub fn one_by_one<P: Pass<B> + ?Sized>(self, pass: &mut P) {
+        let LowRankMixV7 { w, a, g, v_gate, r, k, v, v_first, kk, y, k_k, k_a, r_k, ln_x, state, head_size } =
+            self;
+        let (w_y, a_y, g_y) = (&mut *w.y, &mut *a.y, &mut *g.y);
+        let up = [Linear { y: &mut *w_y, ..w }, Linear { y: &mut *a_y, ..a }, Linear { y: &mut *g_y, ..g }];
+        let v_gate = match v_gate {
+            None => {
+                pass.linear(&mut { up });
+                None
+            }
+            Some(gate) => {
+                let gate_y = &mut *gate.y;
+                let [w, a, g] = up;
+                pass.linear(&mut [w, a, g, Linear { y: &mut *gate_y, ..gate }]);
+                Some(&*gate_y)
+            }
+        };
+        pass.time_mix_v7(TimeMixV7 {
+            r,
+            w: &*w_y,
+            k,
+            v,
+            v_first,
+            v_gate,
+            a: &*a_y,
+            g: &*g_y,
+            kk,
+            y,
+            k_k,
+            k_a,
+            r_k,
+            ln_x,
+            state,
+            head_size,
+        });
+    }
 }
 
 /// Operations over the rows of one [`Batch`](crate::Batch). The CPU runs them at once, a GPU records them and
@@ -274,20 +374,11 @@ pub trait Pass<B: Backend> {
 
     /// Fused: [`Pass::v7_keys`], [`Pass::wkv7`], [`Pass::v7_readout`].
     fn time_mix_v7(&mut self, args: TimeMixV7<'_, B>) {
-        let TimeMixV7 { r, w, k, v, v_first, v_gate, a, g, kk, y, k_k, k_a, r_k, ln_x, state, head_size } =
-            args;
-        self.v7_keys(V7Keys {
-            k: &mut *k,
-            v: &mut *v,
-            v_first,
-            v_gate,
-            a,
-            kk: &mut *kk,
-            k_k,
-            k_a,
-            head_size,
-        });
-        self.wkv7(Wkv7 { r, w, k: &*k, v: &*v, kk: &*kk, a, y: &mut *y, state, head_size });
-        self.v7_readout(V7Readout { y, r, k: &*k, v: &*v, g, r_k, ln_x, head_size });
+        args.one_by_one(self);
+    }
+
+    /// Fused: [`Pass::linear`] of the products that end the low-rank paths, then [`Pass::time_mix_v7`].
+    fn low_rank_mix_v7(&mut self, args: LowRankMixV7<'_, B>) {
+        args.one_by_one(self);
     }
 }

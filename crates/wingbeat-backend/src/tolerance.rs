@@ -70,6 +70,17 @@ pub fn recurrence_rel(tokens: usize) -> f64 {
     4.0 * (32.0 + 4.0 * (tokens as f64).sqrt()) * EPS
 }
 
+/// What products with such activations add to the limit of a time mix of their results: 6 standard deviations of a step's
+/// rounding relative to a block's largest value, `6/(127·√12)` or, for both operands, `6·√2/(8191·√12)`, four times over
+/// as a row's norm may enlarge them. Nothing beyond [`recurrence_rel`] where activations are exact.
+pub fn low_rank_rel(precision: ActivationPrecision) -> f64 {
+    match precision {
+        ActivationPrecision::Exact => 0.0,
+        ActivationPrecision::Int8 { .. } => 4.0 * 6.0 / (127.0 * 12f64.sqrt()),
+        ActivationPrecision::Int16 { .. } => 4.0 * 6.0 * 2f64.sqrt() / (8191.0 * 12f64.sqrt()),
+    }
+}
+
 /// Largest logit or state difference from a float64 reference, relative to the reference's standard deviation, for
 /// files whose matrices are F32: the project's promise. Rounding alone gives about 1e-5.
 pub const MODEL_F32_REL: f64 = 1e-4;

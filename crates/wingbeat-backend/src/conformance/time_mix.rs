@@ -8,11 +8,17 @@ use crate::{
     tolerance::{ELEMENTWISE_REL, recurrence_rel},
 };
 
-/// Sequence lengths, heads, head size: decode, a prompt, a mixed batch; head sizes that are and aren't lanes.
-const SHAPES: [(&[usize], usize, usize); 6] = [
+/// Sequence lengths, heads, head size: decode, prompts that do and don't end with a chunk, mixed batches; head sizes that
+/// are and aren't lanes.
+const SHAPES: [(&[usize], usize, usize); 11] = [
     (&[1], 2, 64),
     (&[33], 3, 64),
     (&[1, 1, 1, 1], 1, 32),
+    (&[1, 1], 1, 128),
+    (&[1], 2, 48),
+    (&[300], 1, 64),
+    (&[15, 1, 16, 17, 33], 2, 64),
+    (&[19], 2, 20),
     (&[7, 31, 1, 2], 2, 32),
     (&[5], 2, 10),
     (&[100, 3], 2, 128),
@@ -20,30 +26,30 @@ const SHAPES: [(&[usize], usize, usize); 6] = [
 
 /// The buffers and vectors of a time mix, by name.
 #[derive(Clone)]
-struct Operands {
-    n: usize,
-    c: usize,
-    rows: usize,
-    r: Vec<f32>,
-    w: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
-    v_first: Vec<f32>,
-    v_gate: Vec<f32>,
-    a: Vec<f32>,
-    g: Vec<f32>,
-    kk: Vec<f32>,
-    y: Vec<f32>,
-    k_k: Vec<f32>,
-    k_a: Vec<f32>,
-    r_k: Vec<f32>,
-    ln_weight: Vec<f32>,
-    ln_bias: Vec<f32>,
-    first_layer: bool,
+pub(super) struct Operands {
+    pub(super) n: usize,
+    pub(super) c: usize,
+    pub(super) rows: usize,
+    pub(super) r: Vec<f32>,
+    pub(super) w: Vec<f32>,
+    pub(super) k: Vec<f32>,
+    pub(super) v: Vec<f32>,
+    pub(super) v_first: Vec<f32>,
+    pub(super) v_gate: Vec<f32>,
+    pub(super) a: Vec<f32>,
+    pub(super) g: Vec<f32>,
+    pub(super) kk: Vec<f32>,
+    pub(super) y: Vec<f32>,
+    pub(super) k_k: Vec<f32>,
+    pub(super) k_a: Vec<f32>,
+    pub(super) r_k: Vec<f32>,
+    pub(super) ln_weight: Vec<f32>,
+    pub(super) ln_bias: Vec<f32>,
+    pub(super) first_layer: bool,
 }
 
 impl Operands {
-    fn new<B: Backend>(
+    pub(super) fn new<B: Backend>(
         case: &mut Case<'_, B>,
         rows: usize,
         heads: usize,
@@ -80,7 +86,7 @@ impl Operands {
         }
     }
 
-    fn layout(&self) -> StateLayout {
+    pub(super) fn layout(&self) -> StateLayout {
         let shape = vec![2, self.c / self.n, self.n, self.n];
         StateLayout { slabs: vec![SlabSpec { name: "wkv", shape, kind: SlabKind::HeadMatrices }] }
     }
@@ -179,6 +185,10 @@ fn check<B: Backend>(backend: &B, name: &str, op: Op, limit: impl Fn(usize) -> f
             for (name, (a, e)) in
                 ["k", "v", "v_first", "kk", "y"].into_iter().zip(actual.iter().zip(&expected))
             {
+                // What a fused operation leaves in its scratch is its own affair.
+                if matches!(op, Op::Fused) && matches!(name, "k" | "v" | "kk") {
+                    continue;
+                }
                 case.compare(name, a, e, operands.rows, operands.c, relative);
             }
             case.compare_states(&layout, &states, &rstates, relative);

@@ -4,7 +4,7 @@ use super::{ATT_SHIFT, FFN_SHIFT, WKV, state_layout};
 use crate::{Catalog, Config, ModelError, Network, Version};
 use arrayvec::ArrayVec;
 use wingbeat_backend::{
-    Activation, Backend, GroupNorm, LayerNorm, Linear, Pass, ShiftLinear, SlabAt, StateLayout, TimeMixV7,
+    Activation, Backend, GroupNorm, LayerNorm, Linear, LowRankMixV7, Pass, ShiftLinear, SlabAt, StateLayout,
 };
 use wingbeat_format::ModelFile;
 
@@ -215,24 +215,18 @@ impl<B: Backend> Network<B> for Rwkv7<B> {
                 &mut down,
             );
             drop(down);
-            let mut up = ArrayVec::<_, 4>::new();
-            up.push(Linear::new(&layer.w.up, w_low, w, Activation::BiasDecay(&layer.w.bias)));
-            up.push(Linear::new(&layer.a.up, a_low, a, Activation::BiasSigmoid(&layer.a.bias)));
-            up.push(Linear::new(&layer.g2, g_low, g, Activation::None));
-            if let Some(low) = &layer.v {
-                up.push(Linear::new(&low.up, v_low, v_gate, Activation::BiasSigmoid(&low.bias)));
-            }
-            pass.linear(&mut up);
-            drop(up);
-            pass.time_mix_v7(TimeMixV7 {
+            pass.low_rank_mix_v7(LowRankMixV7 {
+                w: Linear::new(&layer.w.up, w_low, w, Activation::BiasDecay(&layer.w.bias)),
+                a: Linear::new(&layer.a.up, a_low, a, Activation::BiasSigmoid(&layer.a.bias)),
+                g: Linear::new(&layer.g2, g_low, g, Activation::None),
+                v_gate: layer
+                    .v
+                    .as_ref()
+                    .map(|v| Linear::new(&v.up, v_low, v_gate, Activation::BiasSigmoid(&v.bias))),
                 r,
-                w,
                 k,
                 v,
                 v_first,
-                v_gate: layer.v.is_some().then_some(&*v_gate),
-                a,
-                g,
                 kk,
                 y,
                 k_k: &layer.k_k,
