@@ -26,6 +26,9 @@ pub struct MatrixSource {
     pub cols: usize,
     /// How the bytes lie.
     pub orientation: Orientation,
+    /// Most of what it is multiplied with is expected to be exactly zero (see [`Linear::sparse_x`](crate::Linear)): a device
+    /// may keep it so that the weights of one input lie together. The results are the same either way.
+    pub sparse_input: bool,
     /// The bytes, in place.
     pub data: Bytes,
 }

@@ -86,6 +86,8 @@ pub(crate) struct Shared {
     /// Types that are stored here as others.
     converted: Mutex<BTreeSet<(&'static str, &'static str)>>,
     pub(crate) exact: bool,
+    /// Where sums of `linear_sparse` go in the activations, and how many floats there are.
+    pub(crate) partial_sums: Mutex<Option<(u32, usize)>>,
 }
 
 /// A weight vector.
@@ -137,6 +139,7 @@ impl GpuBackend {
             profiler: Mutex::new(None),
             converted: Mutex::default(),
             exact: options.exact,
+            partial_sums: Mutex::new(None),
             device,
         };
         Ok(GpuBackend { shared: Arc::new(shared) })
@@ -178,9 +181,7 @@ impl Backend for GpuBackend {
 
     fn reserve(&self, sources: &mut dyn Iterator<Item = MatrixSource>) -> Result<(), BackendError> {
         let device = &self.shared.device;
-        let needed: u64 = sources
-            .filter_map(|source| Some(Layout::of(source.dtype)?.0.bytes(source.rows, source.cols)))
-            .sum();
+        let needed: u64 = sources.filter_map(|source| weights::bytes_on(device, &source)).sum();
         if let Some(found) = device.adapter.memory_bytes
             && needed > found
         {

@@ -131,6 +131,8 @@ impl Weight {
             rows: self.shape[0],
             cols: self.shape.get(1).copied().unwrap_or(1),
             orientation: self.orientation,
+            // What has the FFN's width is its hidden vector: relu² leaves a tenth of it, or less.
+            sparse_input: matches!(self.row.kind, Kind::Matrix(_, Dim::F)),
             data: self.data.clone(),
         }
     }

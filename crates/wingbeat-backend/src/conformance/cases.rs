@@ -79,6 +79,7 @@ pub fn random_matrix(
         rows,
         cols,
         orientation,
+        sparse_input: false,
         data,
     }
 }
@@ -221,6 +222,7 @@ fn load<B: Backend>(backend: &B, rows: usize, width: usize, values: &[f32]) -> B
         rows,
         cols: width,
         orientation: Orientation::RowMajor,
+        sparse_input: false,
         data: Bytes::from_vec(data),
     };
     let table = backend.matrix(&source).expect("an f32 matrix");

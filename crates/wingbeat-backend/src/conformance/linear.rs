@@ -87,6 +87,51 @@ pub fn linear<B: Backend>(backend: &B) {
     }
 }
 
+/// [`Pass::linear`] of a matrix whose input is mostly zero: every type, few rows and many, with a tenth of the values,
+/// with none, and with all.
+pub fn linear_sparse<B: Backend>(backend: &B) {
+    let mut seed = 0;
+    for n_tokens in [1, 2, 3, 4, 5, 33] {
+        for dtype in types() {
+            let step = dtype.block_len();
+            let shapes = [(1, step.max(3)), (300, 9 * step.max(32)), (67, 512)];
+            for ((rows, cols), (tenths, kinds)) in
+                shapes.into_iter().flat_map(|shape| [(1, 0..7), (0, 1..2), (10, 1..2)].map(|x| (shape, x)))
+            {
+                let job = (dtype, rows, cols, Orientation::RowMajor);
+                for kind in if rows == 1 { kinds } else { 1..2 } {
+                    check_sparse(backend, seed, n_tokens, job, tenths, kind);
+                }
+                seed += 1;
+            }
+        }
+        for dtype in [DType::F32, DType::F16, DType::BF16] {
+            check_sparse(backend, seed, n_tokens, (dtype, 37, 291, Orientation::Transposed), 1, 1);
+            seed += 1;
+        }
+    }
+}
+
+/// One product in which so many tenths of `x` are not zero.
+fn check_sparse<B: Backend>(
+    backend: &B,
+    seed: u64,
+    n_tokens: usize,
+    job: (DType, usize, usize, Orientation),
+    tenths: u64,
+    kind: usize,
+) {
+    let label = format!("linear_sparse T={n_tokens} job={job:?} {tenths} tenths activation {kind}");
+    let mut case = Case::new(backend, seed, label);
+    let batch = case.batch(&[n_tokens], 2);
+    let mut operands = Operands::random(&mut case.random, n_tokens, job);
+    operands.source.sparse_input = true;
+    for x in &mut operands.x {
+        *x = if case.random.bits() % 10 < tenths { case.random.normal() } else { 0.0 };
+    }
+    check_operands(&case, &batch, &[operands], kind);
+}
+
 /// One `linear` call of some jobs, under each activation.
 fn check<B: Backend>(backend: &B, seed: u64, n_tokens: usize, jobs: &[(DType, usize, usize, Orientation)]) {
     for kind in 0..7 {
@@ -95,38 +140,44 @@ fn check<B: Backend>(backend: &B, seed: u64, n_tokens: usize, jobs: &[(DType, us
         let batch = case.batch(&[n_tokens], 2);
         let operands: Vec<Operands> =
             jobs.iter().map(|&job| Operands::random(&mut case.random, n_tokens, job)).collect();
-        let actual = run(backend, &batch, &operands, kind);
-        let expected = run(&Reference, &batch, &operands, kind);
-        for (i, job) in operands.iter().enumerate() {
-            let weight = backend.matrix(&job.source).expect("a matrix");
-            let precision = backend.activation_precision(&weight, n_tokens);
-            let exact = Reference.matrix(&job.source).expect("a matrix").values();
-            let (rows, cols) = (job.source.rows, job.source.cols);
-            let read = |out: &mut [f32]| backend.read(&actual[i], 0, out).expect("a readable buffer");
-            let mut a = vec![0.0; n_tokens * rows];
-            read(&mut a);
-            let mut e = vec![0.0; n_tokens * rows];
-            Reference.read(&expected[i], 0, &mut e).expect("a readable buffer");
-            for t in 0..n_tokens {
-                let x: Vec<f64> = job.x[t * cols..][..cols].iter().map(|&x| f64::from(x)).collect();
-                let limit = |row: usize| {
-                    let z = product(&exact[row * cols..][..cols], &x, precision);
-                    // relu² has slope 2√y.
-                    let slope = if kind == 4 { 2.0 * f64::from(e[t * rows + row]).sqrt() + z } else { 1.0 };
-                    z * slope
-                        + if kind == 0 {
-                            0.0
-                        } else {
-                            ACTIVATION_ABS * (1.0 + f64::from(e[t * rows + row]).abs())
-                        }
-                };
-                case.compare_row(
-                    &format!("job {i} row {t}"),
-                    &a[t * rows..][..rows],
-                    &e[t * rows..][..rows],
-                    limit,
-                );
-            }
+        check_operands(&case, &batch, &operands, kind);
+    }
+}
+
+/// Compares the products with the reference's.
+fn check_operands<B: Backend>(case: &Case<'_, B>, batch: &Batch, operands: &[Operands], kind: usize) {
+    let (backend, n_tokens) = (case.backend, batch.n_rows());
+    let actual = run(backend, batch, operands, kind);
+    let expected = run(&Reference, batch, operands, kind);
+    for (i, job) in operands.iter().enumerate() {
+        let weight = backend.matrix(&job.source).expect("a matrix");
+        let precision = backend.activation_precision(&weight, n_tokens);
+        let exact = Reference.matrix(&job.source).expect("a matrix").values();
+        let (rows, cols) = (job.source.rows, job.source.cols);
+        let read = |out: &mut [f32]| backend.read(&actual[i], 0, out).expect("a readable buffer");
+        let mut a = vec![0.0; n_tokens * rows];
+        read(&mut a);
+        let mut e = vec![0.0; n_tokens * rows];
+        Reference.read(&expected[i], 0, &mut e).expect("a readable buffer");
+        for t in 0..n_tokens {
+            let x: Vec<f64> = job.x[t * cols..][..cols].iter().map(|&x| f64::from(x)).collect();
+            let limit = |row: usize| {
+                let z = product(&exact[row * cols..][..cols], &x, precision);
+                // relu² has slope 2√y.
+                let slope = if kind == 4 { 2.0 * f64::from(e[t * rows + row]).sqrt() + z } else { 1.0 };
+                z * slope
+                    + if kind == 0 {
+                        0.0
+                    } else {
+                        ACTIVATION_ABS * (1.0 + f64::from(e[t * rows + row]).abs())
+                    }
+            };
+            case.compare_row(
+                &format!("job {i} row {t}"),
+                &a[t * rows..][..rows],
+                &e[t * rows..][..rows],
+                limit,
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Matrix products: which kernel for how many rows, and groups of products in one dispatch.
 
-use super::key;
+use super::{key, sparse};
 use crate::{GpuBackend, Matrix, Pass, Shared, kernels::Key, pass::Work, profile::Cost, weights::Part};
 use wingbeat_backend::{Activation, Linear, tolerance::ActivationPrecision};
 
@@ -51,6 +51,7 @@ struct Method {
 pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
     let mut products = Vec::with_capacity(jobs.len());
     for job in jobs.iter() {
+        let few = job.weight.by_input && pass.n_rows <= sparse::MOST_ROWS;
         assert_eq!(
             (job.x.width, job.y.width),
             (job.weight.cols, job.weight.rows),
@@ -58,6 +59,9 @@ pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
             job.weight.name
         );
         let (activation, bias) = numbered(&job.activation);
+        if few && sparse::linear(pass, job, activation, bias) {
+            continue;
+        }
         for part in &job.weight.parts {
             let (x, y) = (job.x.at(), job.y.at() + part.first_row as u32);
             let bias = bias + part.first_row as u32;
@@ -65,8 +69,9 @@ pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
         }
     }
     // One dispatch sees one buffer of weights.
-    products.sort_by_key(|product| product.part.arena.id);
-    for group in products.chunk_by(|a, b| a.part.arena.id == b.part.arena.id) {
+    let alike = |product: &Product<'_>| (product.part.arena.id, product.weight.by_input);
+    products.sort_by_key(alike);
+    for group in products.chunk_by(|a, b| alike(a) == alike(b)) {
         for group in group.chunks(MOST_JOBS) {
             dispatch(pass, group);
         }
@@ -96,12 +101,12 @@ fn dispatch(pass: &mut Pass<'_>, group: &[Product<'_>]) {
     let (mut tiles, mut cost) = (0, Cost::default());
     for (job, product) in params.jobs.iter_mut().zip(group) {
         let Product { weight, part, x, y, activation, bias } = *product;
-        job.shape = [weight.layout as u32, part.rows as u32, weight.cols as u32, tiles as u32];
+        job.shape = [weight.kind(), part.rows as u32, weight.cols as u32, tiles as u32];
         job.places = [part.planes[0], part.planes[1], part.planes[2], x];
         job.out = [y, activation, bias, weight.rows as u32];
         tiles += part.rows.div_ceil(method.rows);
-        cost.bytes +=
-            weight.layout.bytes(part.rows, weight.cols) + (n_rows * (weight.cols + part.rows) * 4) as u64;
+        cost.bytes += weight.bytes() * part.rows as u64 / weight.rows as u64
+            + (n_rows * (weight.cols + part.rows) * 4) as u64;
         cost.flops += 2 * (n_rows * part.rows * weight.cols) as u64;
     }
     let grid = [tiles, n_rows.div_ceil(method.tokens), 1];
@@ -114,7 +119,11 @@ fn layouts(group: &[Product<'_>]) -> Vec<(&'static str, u32)> {
     let mut layouts: Vec<_> = group.iter().map(|product| product.weight.layout).collect();
     layouts.sort();
     layouts.dedup();
-    layouts.iter().map(|layout| (layout.constant(), 1)).collect()
+    let mut constants: Vec<_> = layouts.iter().map(|layout| (layout.constant(), 1)).collect();
+    if group[0].weight.by_input {
+        constants.extend(sparse::constants(&layouts));
+    }
+    constants
 }
 
 fn method(shared: &Shared, group: &[Product<'_>], n_rows: usize) -> Method {
@@ -151,6 +160,9 @@ fn method(shared: &Shared, group: &[Product<'_>], n_rows: usize) -> Method {
 }
 
 /// How exactly a product sees its activations.
-pub(crate) fn activation_precision(_: &Shared, _: &Matrix, _: usize) -> ActivationPrecision {
+pub(crate) fn activation_precision(_: &Shared, matrix: &Matrix, rows: usize) -> ActivationPrecision {
+    if matrix.by_input && rows <= sparse::MOST_ROWS {
+        return ActivationPrecision::Exact;
+    }
     ActivationPrecision::Exact
 }

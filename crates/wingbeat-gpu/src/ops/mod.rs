@@ -2,6 +2,7 @@
 
 mod linear;
 mod rows;
+mod sparse;
 mod time_mix;
 
 use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};

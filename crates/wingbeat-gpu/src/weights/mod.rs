@@ -1,5 +1,6 @@
 //! Weight matrices on the device: a few large buffers, filled from the file's map by several threads.
 
+pub(crate) mod by_input;
 pub(crate) mod layout;
 mod upload;
 
@@ -31,6 +32,8 @@ pub struct Matrix {
     pub(crate) rows: usize,
     pub(crate) cols: usize,
     pub(crate) layout: Layout,
+    /// Whether it is kept by input (`by_input.rs`); it has one part then.
+    pub(crate) by_input: bool,
     /// Where its rows are, in order: one part, or several where it is larger than a binding may be.
     pub(crate) parts: Vec<Part>,
 }
@@ -47,7 +50,18 @@ pub(crate) struct Part {
 impl Matrix {
     /// Bytes that it takes on the device.
     pub(crate) fn bytes(&self) -> u64 {
-        self.layout.bytes(self.rows, self.cols)
+        if self.by_input {
+            by_input::bytes(self.layout, self.rows, self.cols)
+        } else {
+            self.layout.bytes(self.rows, self.cols)
+        }
+    }
+
+    /// What kernels know its layout by: its number and, where it is kept by input, a flag and the eights of outputs.
+    pub(crate) fn kind(&self) -> u32 {
+        const BY_INPUT: u32 = 16;
+        let eights = self.rows.div_ceil(8) as u32;
+        self.layout as u32 | if self.by_input { BY_INPUT | eights << 8 } else { 0 }
     }
 }
 
@@ -87,15 +101,19 @@ impl Arenas {
             why,
         };
         let (layout, _) = Layout::of(source.dtype).ok_or_else(|| unsupported("it is no type of weights"))?;
+        let by_input = keeps_by_input(device, source, layout);
         if source.orientation == Orientation::Transposed && !layout.is_float() {
             return Err(unsupported("a transposed matrix must be F32, F16 or BF16"));
         }
-        let limit = device.capabilities.binding_bytes.min(LARGE_ARENA) / ALIGN * ALIGN;
+        let limit = largest_arena(device);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut parts, mut first_row) = (Vec::new(), 0);
         while first_row < source.rows {
             let left = source.rows - first_row;
-            let wanted = layout.bytes(left, source.cols);
+            let wanted = match by_input {
+                true => by_input::bytes(layout, source.rows, source.cols),
+                false => layout.bytes(left, source.cols),
+            };
             let room = open.as_ref().map_or(0, |open| open.capacity - open.used);
             if room < wanted {
                 let announced = self.announced.load(Ordering::Relaxed);
@@ -113,21 +131,54 @@ impl Arenas {
             let fitting =
                 (room.saturating_sub(ALIGN * layout::PLANES as u64) / row_bytes.max(1) as u64) as usize;
             let rows = if wanted <= room { left } else { fitting.min(left) };
+            let plane_bytes = match by_input {
+                true => by_input::band_bytes(layout, rows).map(|b| b * source.cols.div_ceil(by_input::BAND)),
+                false => layout.row_bytes(source.cols).map(|b| b * rows),
+            };
             if rows == 0 {
                 return Err(unsupported("one of its rows is larger than a buffer may be"));
             }
             let mut planes = [0; layout::PLANES];
-            for (plane, bytes) in planes.iter_mut().zip(layout.row_bytes(source.cols)) {
+            for (plane, bytes) in planes.iter_mut().zip(plane_bytes) {
                 *plane = u32::try_from(*used / 4).expect("a buffer has less than 16 GiB");
-                *used += ((bytes * rows) as u64).next_multiple_of(ALIGN);
+                *used += (bytes as u64).next_multiple_of(ALIGN);
             }
             parts.push(Part { arena: Arc::clone(arena), first_row, rows, planes });
             first_row += rows;
-            let bytes = layout.bytes(rows, source.cols);
+            let bytes: u64 = plane_bytes.iter().map(|bytes| *bytes as u64).sum();
             self.announced
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |a| Some(a.saturating_sub(bytes)))
                 .ok();
         }
-        Ok(Matrix { name: source.name.clone(), rows: source.rows, cols: source.cols, layout, parts })
+        Ok(Matrix {
+            name: source.name.clone(),
+            rows: source.rows,
+            cols: source.cols,
+            layout,
+            by_input,
+            parts,
+        })
     }
+}
+
+/// Bytes of the largest buffer that is asked for.
+fn largest_arena(device: &Device) -> u64 {
+    device.capabilities.binding_bytes.min(LARGE_ARENA) / ALIGN * ALIGN
+}
+
+/// Whether a matrix is kept by input: where that saves bytes, and one buffer can hold it.
+fn keeps_by_input(device: &Device, source: &MatrixSource, layout: Layout) -> bool {
+    source.sparse_input
+        && source.rows > 0
+        && source.cols > 0
+        && by_input::bytes(layout, source.rows, source.cols) <= largest_arena(device)
+}
+
+/// Bytes that a matrix will take on the device; none for types that are no weights.
+pub(crate) fn bytes_on(device: &Device, source: &MatrixSource) -> Option<u64> {
+    let (layout, _) = Layout::of(source.dtype)?;
+    Some(match keeps_by_input(device, source, layout) {
+        true => by_input::bytes(layout, source.rows, source.cols),
+        false => layout.bytes(source.rows, source.cols),
+    })
 }

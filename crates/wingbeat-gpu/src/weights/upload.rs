@@ -3,7 +3,7 @@
 //! A thread copies (or packs) rows from the map straight into memory that the device can read; nothing of the model
 //! stays on the host.
 
-use super::{Matrix, layout};
+use super::{Layout, Matrix, by_input, layout};
 use crate::device::Device;
 use std::{
     collections::VecDeque,
@@ -42,10 +42,12 @@ struct Queue {
     error: Option<BackendError>,
 }
 
-/// Some rows of a matrix on their way.
+/// Some rows of a matrix on their way, or bands where it is kept by input.
 struct Piece {
     source: Arc<MatrixSource>,
     row_bytes: usize,
+    layout: Layout,
+    by_input: bool,
     rows: Range<usize>,
     arena: Arc<super::Arena>,
     /// Byte offsets of the planes of the first row of the piece.
@@ -61,20 +63,26 @@ impl Uploads {
 
     /// Begins to upload a matrix; `row_bytes` is that of its stored rows.
     pub(crate) fn begin(&self, source: &MatrixSource, row_bytes: usize, matrix: &Matrix) {
-        let plane_row_bytes = matrix.layout.row_bytes(source.cols);
+        let plane_row_bytes = match matrix.by_input {
+            true => by_input::band_bytes(matrix.layout, matrix.rows),
+            false => matrix.layout.row_bytes(source.cols),
+        };
         let source = Arc::new(source.clone());
         let rows_at_once = (PIECE_BYTES / plane_row_bytes[0].max(1)).max(4) / 4 * 4;
         let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
         for part in &matrix.parts {
-            let mut from = 0;
-            while from < part.rows {
-                let to = (from + rows_at_once).min(part.rows);
+            let (mut from, end) =
+                (0, if matrix.by_input { source.cols.div_ceil(by_input::BAND) } else { part.rows });
+            while from < end {
+                let to = (from + rows_at_once).min(end);
                 let planes = std::array::from_fn(|i| {
                     u64::from(part.planes[i]) * 4 + (plane_row_bytes[i] * from) as u64
                 });
                 queue.waiting.push_back(Piece {
                     source: Arc::clone(&source),
                     row_bytes,
+                    layout: matrix.layout,
+                    by_input: matrix.by_input,
                     rows: part.first_row + from..part.first_row + to,
                     arena: Arc::clone(&part.arena),
                     planes,
@@ -162,7 +170,8 @@ impl Shared {
             views.push(view.ok_or_else(|| self.device.failed("no staging memory for an upload"))?);
         }
         let stored = |row: usize| &source.data[row * piece.row_bytes..][..piece.row_bytes];
-        let plain = source.orientation == Orientation::RowMajor
+        let plain = !piece.by_input
+            && source.orientation == Orientation::RowMajor
             && source.dtype.block_len() == 1
             && piece.row_bytes == piece.plane_row_bytes[0];
         if plain {
@@ -184,6 +193,11 @@ impl Shared {
                     let (plane, bytes) = planes.next().expect("as many planes as there are");
                     &mut plane[at * bytes..][..bytes]
                 });
+                if piece.by_input {
+                    let band = piece.rows.start + row;
+                    by_input::pack_band(source, piece.row_bytes, piece.layout, band, planes);
+                    continue;
+                }
                 let stored_row = match source.orientation {
                     Orientation::RowMajor => stored(piece.rows.start + row),
                     Orientation::Transposed => {

@@ -57,9 +57,21 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             xs[(i % STEP) * (SIDE + 1u) + i / STEP] = value;
         }
         if thread < SIDE * STEP / 8u {
+            var w: Eight;
+//!if BY_INPUT
+            // All of the jobs are kept by input then: eight rows of a column.
+            let k = thread / (SIDE / 8u);
+            let r = (thread % (SIDE / 8u)) * 8u;
+            if row0 + r < rows && k0 + k < cols {
+                w = load8_outputs(job.shape.x, job.places.xyz, k0 + k, (row0 + r) / 8u);
+            }
+            for (var j = 0u; j < 4u; j++) {
+                ws[k * (SIDE + 1u) + r + j] = w.a[j];
+                ws[k * (SIDE + 1u) + r + 4u + j] = w.b[j];
+            }
+//!else
             let r = thread / (STEP / 8u);
             let k = (thread % (STEP / 8u)) * 8u;
-            var w: Eight;
             // Rows are padded with zeros to whole eights.
             if row0 + r < rows && k0 + k < cols {
                 w = load8(job.shape.x, job.places.xyz, cols, row0 + r, (k0 + k) / 8u);
@@ -68,6 +80,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 ws[(k + j) * (SIDE + 1u) + r] = w.a[j];
                 ws[(k + 4u + j) * (SIDE + 1u) + r] = w.b[j];
             }
+//!end
         }
         workgroupBarrier();
         for (var k = 0u; k < STEP; k++) {

@@ -1,6 +1,9 @@
 // Eight consecutive weights of a row, of any layout (weights/layout.rs writes them).
 
 struct Eight { a: vec4<f32>, b: vec4<f32> }
+//!if BY_INPUT
+//!include by_input
+//!end
 
 const LOW = vec4<u32>(0u, 4u, 8u, 12u);
 const HIGH = vec4<u32>(16u, 20u, 24u, 28u);
@@ -17,6 +20,11 @@ fn half_of(word: u32, which: u32) -> f32 {
 // planes: words where the planes begin; k8: which eight of the row.
 fn load8(kind: u32, planes: vec3<u32>, cols: u32, row: u32, k8: u32) -> Eight {
     var w: Eight;
+//!if BY_INPUT
+    if (kind & 16u) != 0u {
+        return load8_inputs(kind, planes, row, k8);
+    }
+//!end
     switch kind {
 //!if HAS_F32
         case 0u: {
