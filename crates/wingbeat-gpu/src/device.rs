@@ -187,3 +187,6 @@ fn keep(fault: &Mutex<Option<String>>, what: &str) {
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(400).collect()
 }
+
+#[cfg(test)]
+mod tests;
