@@ -2,10 +2,14 @@
 //!
 //! All kernels share one layout of bindings, so that a pass changes bind groups only where it changes buffers.
 
-use crate::{device::Device, device::one_line, source};
+use crate::{device::Device, device::one_line, disk_cache::DiskCache, source};
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
 };
 use wingbeat_backend::BackendError;
 
@@ -44,14 +48,57 @@ pub(crate) struct Kernels {
     maker: Arc<Maker>,
     made: Mutex<HashMap<Key, Arc<Slot>>>,
     pub(crate) bind_layout: wgpu::BindGroupLayout,
+    /// Writes what was made to disk.
+    saving: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What threads that make pipelines share.
 struct Maker {
     device: Arc<Device>,
     layout: wgpu::PipelineLayout,
-    cache: Option<wgpu::PipelineCache>,
+    cache: Option<Kept>,
     queue: Mutex<Queue>,
+    n_made: AtomicUsize,
+}
+
+/// The driver's cache, and where it is kept.
+struct Kept {
+    cache: wgpu::PipelineCache,
+    on_disk: DiskCache,
+    /// How many pipelines there were when it was last looked at, and how many bytes it had when it was last kept.
+    last: Mutex<(usize, usize)>,
+}
+
+impl Kept {
+    /// Begins with what is on disk.
+    fn open(device: &Device, on_disk: DiskCache) -> Option<Kept> {
+        let data = on_disk.load();
+        let scopes =
+            [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory]
+                .map(|filter| device.wgpu.push_error_scope(filter));
+        let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
+        // SAFETY: the data are what `get_data` once gave, by their digest, on this adapter with this driver.
+        #[allow(unsafe_code)]
+        let cache = unsafe { device.wgpu.create_pipeline_cache(&descriptor) };
+        let errors = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop())).count();
+        let last = Mutex::new((0, data.map_or(0, |data| data.len())));
+        (errors == 0).then_some(Kept { cache, on_disk, last })
+    }
+
+    /// Writes it to disk if it has grown: a driver's cache never shrinks.
+    fn save(&self, n_made: usize) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if n_made <= last.0 {
+            return;
+        }
+        last.0 = n_made;
+        if let Some(data) = self.cache.get_data().filter(|data| data.len() != last.1) {
+            // A cache that cannot be kept costs time, nothing else.
+            if self.on_disk.store(&data).is_ok() {
+                last.1 = data.len();
+            }
+        }
+    }
 }
 
 #[derive(Default)]
@@ -61,7 +108,7 @@ struct Queue {
 }
 
 impl Kernels {
-    pub(crate) fn new(device: &Arc<Device>, cache: Option<wgpu::PipelineCache>) -> Kernels {
+    pub(crate) fn new(device: &Arc<Device>, cache: Option<DiskCache>) -> Kernels {
         let storage = |binding, read_only| wgpu::BindGroupLayoutEntry {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
@@ -100,8 +147,15 @@ impl Kernels {
             bind_group_layouts: &[Some(&bind_layout)],
             immediate_size: 0,
         });
-        let maker = Maker { device: Arc::clone(device), layout, cache, queue: Mutex::default() };
-        Kernels { maker: Arc::new(maker), made: Mutex::default(), bind_layout }
+        let cache = cache.filter(|_| device.capabilities.pipeline_cache);
+        let maker = Maker {
+            device: Arc::clone(device),
+            layout,
+            cache: cache.and_then(|on_disk| Kept::open(device, on_disk)),
+            queue: Mutex::default(),
+            n_made: AtomicUsize::new(0),
+        };
+        Kernels { maker: Arc::new(maker), made: Mutex::default(), bind_layout, saving: Mutex::default() }
     }
 
     /// The pipeline of a variant; begins to make it where it is asked for the first time.
@@ -123,9 +177,29 @@ impl Kernels {
         slots.iter().try_for_each(|slot| slot.get(&self.maker.device).map(drop))
     }
 
+    /// Begins to write what was made to disk, where that is new.
+    pub(crate) fn save(&self) {
+        let mut saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = saving.take() {
+            // A driver that panicked keeps nothing.
+            let _ = before.join();
+        }
+        let maker = Arc::clone(&self.maker);
+        *saving = std::thread::Builder::new().spawn(move || maker.save()).ok();
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+impl Drop for Kernels {
+    fn drop(&mut self) {
+        if let Some(saving) = self.saving.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = saving.join();
+        }
+        self.maker.save();
     }
 }
 
@@ -151,6 +225,14 @@ impl Maker {
 
     fn run(&self) {
         self.drain();
+    }
+
+    fn save(&self) {
+        if let Some(kept) = &self.cache
+            && self.device.check().is_ok()
+        {
+            kept.save(self.n_made.load(Ordering::Acquire));
+        }
     }
 
     /// Makes pipelines until none waits.
@@ -197,12 +279,15 @@ impl Maker {
                 constants: &[],
                 zero_initialize_workgroup_memory: false,
             },
-            cache: self.cache.as_ref(),
+            cache: self.cache.as_ref().map(|kept| &kept.cache),
         });
         let internal = pollster::block_on(internal.pop());
         match pollster::block_on(scope.pop()).or(internal) {
             Some(error) => Err(error.to_string()),
-            None => Ok(pipeline),
+            None => {
+                self.n_made.fetch_add(1, Ordering::Release);
+                Ok(pipeline)
+            }
         }
     }
 }

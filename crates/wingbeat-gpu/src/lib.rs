@@ -14,6 +14,7 @@
 mod adapter;
 mod capabilities;
 mod device;
+mod disk_cache;
 mod error;
 mod kernels;
 mod ops;
@@ -33,12 +34,14 @@ pub use state::State;
 pub use weights::Matrix;
 
 use device::Device;
+use disk_cache::DiskCache;
 use kernels::Kernels;
 use order::Order;
 use pool::Pool;
 use profile::Profiler;
 use std::{
     collections::BTreeSet,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::Ordering},
 };
 use weights::{Arenas, Layout, Uploads};
@@ -62,6 +65,9 @@ pub struct GpuOptions {
     pub hardware_only: bool,
     /// Activations always meet weights as f32: no int8 products, no half-precision ones.
     pub exact: bool,
+    /// Where compiled kernels are kept from run to run; none: where the environment variable `WINGBEAT_CACHE` says, or in
+    /// the user's cache folder. An empty path: nowhere.
+    pub cache: Option<PathBuf>,
 }
 
 /// A GPU that is open.
@@ -124,7 +130,8 @@ impl GpuBackend {
     /// There is none such, or its driver refuses.
     pub fn new(options: &GpuOptions) -> Result<GpuBackend, GpuError> {
         let device = Arc::new(Device::open(options)?);
-        let kernels = Kernels::new(&device, None);
+        let cache = DiskCache::new(options.cache.as_deref(), &device.info);
+        let kernels = Kernels::new(&device, cache);
         let order = Order::new(&device)
             .map_err(|e| GpuError::NoDevice { adapter: device.adapter.name.clone(), why: e.to_string() })?;
         let shared = Shared {
@@ -223,7 +230,9 @@ impl Backend for GpuBackend {
     fn loaded(&self) -> Result<(), BackendError> {
         self.shared.uploads.wait()?;
         self.shared.loaded.store(true, Ordering::Release);
-        self.shared.kernels.wait()
+        self.shared.kernels.wait()?;
+        self.shared.kernels.save();
+        Ok(())
     }
 
     fn notes(&self) -> Vec<String> {
