@@ -24,7 +24,8 @@ const KERNELS: &[(&str, &str)] = files!("wgsl":
     "linear_rows" "linear_tiles" "linear_sparse" "linear_sparse_sum"
     "v7_keys" "wkv7" "v7_readout" "time_mix_v7"
 );
-const PIECES: &[(&str, &str)] = files!("wgsl/lib": "bindings" "weights" "by_input" "activation" "reduce" "share" "ups");
+const PIECES: &[(&str, &str)] =
+    files!("wgsl/lib": "bindings" "weights" "by_input" "activation" "reduce" "share" "ups");
 
 /// The names of all kernels.
 pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {

@@ -34,6 +34,7 @@ fn table(rows: usize) -> MatrixSource {
         rows,
         cols: WIDTH,
         orientation: Orientation::RowMajor,
+        sparse_input: false,
         data: Bytes::from_vec(data),
     }
 }
