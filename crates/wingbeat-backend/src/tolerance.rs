@@ -93,6 +93,10 @@ pub const MODEL_F16_REL: f64 = 2e-3;
 /// a key and a value meet in the recurrence, whose largest entries are a hundred standard deviations in trained models.
 pub const MODEL_INT16_STATE_REL: f64 = 2e-2;
 
+/// The same for F16 files whose products see activations in half precision, rounded to 11 bits: a GPU's cooperative
+/// matrices.
+pub const MODEL_HALF_STATE_REL: f64 = 2e-2;
+
 /// The same for quantized files computed with exact activations (the reference backend, `Precision::Exact`).
 pub const MODEL_QUANT_EXACT_REL: f64 = 1e-4;
 

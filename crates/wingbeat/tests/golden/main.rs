@@ -12,7 +12,8 @@ use expected::{Case, Difference, cases, differences};
 use std::path::{Path, PathBuf};
 use wingbeat::{AdapterChoice, CpuOptions, Device, GpuOptions, Level, Model, ModelOptions, adapters};
 use wingbeat_backend::tolerance::{
-    MODEL_F16_REL, MODEL_F32_REL, MODEL_INT8_RMS, MODEL_INT16_STATE_REL, MODEL_QUANT_EXACT_REL,
+    MODEL_F16_REL, MODEL_F32_REL, MODEL_HALF_STATE_REL, MODEL_INT8_RMS, MODEL_INT16_STATE_REL,
+    MODEL_QUANT_EXACT_REL,
 };
 
 /// What a fixture's weights are, which decides its limit.
@@ -170,6 +171,30 @@ fn gpu_agrees_exactly() {
     }
 }
 
+/// With half-precision and int8 activations, where an adapter has them.
+#[test]
+fn gpu_agrees_by_default() {
+    for device in gpus(false) {
+        for fixture in FIXTURES.iter().filter(|fixture| fixture.weights != Weights::Quantized) {
+            let Some((device, difference)) = compare(fixture, device.clone()) else { continue };
+            let limit = exact_limit(fixture);
+            let state_limit = if fixture.weights == Weights::F16 { MODEL_HALF_STATE_REL } else { limit };
+            let within = difference.logits.max(difference.hidden) <= limit && difference.state <= state_limit;
+            assert!(within, "{} on {device}: {difference:?}", fixture.name);
+        }
+        for fixture in FIXTURES.iter().filter(|fixture| fixture.weights == Weights::Quantized) {
+            let Some((model, expected)) = fixture.paths() else { continue };
+            let model = open(&model, device.clone());
+            let cases = cases(&expected);
+            for chunk in [1, 5, usize::MAX] {
+                let rms = expected::rms(&model, &cases, chunk);
+                let device = model.device();
+                assert!(rms <= MODEL_INT8_RMS, "{} on {device}, {chunk} tokens: RMS {rms:.2e}", fixture.name);
+            }
+        }
+    }
+}
+
 #[test]
 fn cpu_agrees_by_default() {
     // Quantized files are computed with int8 activations: see below.
@@ -227,21 +252,29 @@ fn accuracy_table() {
         let Some((model_path, expected_path)) = fixture.paths() else { continue };
         let cases: Vec<Case> = cases(&expected_path);
         let default = ("cpu", cpu(Level::best(), false));
-        let devices = [("reference", Device::Reference), ("cpu exact", cpu(Level::best(), true)), default];
+        let mut devices =
+            vec![("reference", Device::Reference), ("cpu exact", cpu(Level::best(), true)), default];
+        let labels = ["gpu exact", "gpu exact, plain kernels"];
+        devices.extend(labels.into_iter().zip(gpus(true)));
+        devices.extend(["gpu"].into_iter().zip(gpus(false)));
         for (label, device) in devices {
             if label == "reference" && fixture.name.starts_with("demo") {
                 continue; // minutes of plain loops
             }
-            if label == "cpu" && fixture.weights == Weights::Quantized {
+            if matches!(label, "cpu" | "gpu") && fixture.weights == Weights::Quantized {
                 continue; // int8 activations, below
             }
             let difference = differences(&open(&model_path, device), &cases, fixture.name);
             table.add(fixture.name, label, &difference, exact_limit(fixture));
         }
         if fixture.weights == Weights::Quantized {
-            let model = open(&model_path, cpu(Level::best(), false));
-            for (label, chunk) in [("token by token", 1), ("whole prompts", usize::MAX)] {
-                table.add_int8(fixture.name, label, expected::rms(&model, &cases, chunk), MODEL_INT8_RMS);
+            let devices = [("cpu", cpu(Level::best(), false))];
+            for (label, device) in devices.into_iter().chain(["gpu"].into_iter().zip(gpus(false))) {
+                let model = open(&model_path, device);
+                for (words, chunk) in [("token by token", 1), ("whole prompts", usize::MAX)] {
+                    let rms = expected::rms(&model, &cases, chunk);
+                    table.add_int8(fixture.name, &format!("{label}, {words}"), rms, MODEL_INT8_RMS);
+                }
             }
         }
     }
