@@ -299,3 +299,6 @@ pub(crate) fn activation_precision(shared: &Shared, weight: &Matrix, n_rows: usi
         Way::Cooperative(_) => ActivationPrecision::Half,
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;
