@@ -84,8 +84,17 @@ pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
         }
     }
     let (shared, n_rows) = (&pass.backend.shared, pass.n_rows);
-    // One dispatch sees one buffer of weights and takes one way.
+    let (shared, n_rows) = (&pass.backend.shared, pass.n_rows);
     let kind = |product: &Product<'_>| (product.part.arena.id, way(shared, product.weight, n_rows));
+    let int8: Vec<u64> =
+        products.iter().map(kind).filter(|kind| kind.1 == Way::Int8).map(|kind| kind.0).collect();
+    // One dispatch sees one buffer of weights and takes one way, but floats go along with integers.
+    let kind = |product: &Product<'_>| match kind(product) {
+        (arena, Way::Rows) if product.weight.cols.is_multiple_of(8) && int8.contains(&arena) => {
+            (arena, Way::Int8)
+        }
+        kind => kind,
+    };
     products.sort_by_key(kind);
     for group in products.chunk_by(|a, b| kind(a) == kind(b)) {
         let (_, way) = kind(&group[0]);
@@ -101,7 +110,7 @@ pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
 enum Way {
     /// Few rows, f32.
     Rows,
-    /// Few rows, packed int8.
+    /// Few rows, packed int8 where weights are integers.
     Int8,
     /// Many rows, f32.
     Tiles,
@@ -147,10 +156,20 @@ fn layouts(group: &[Product<'_>]) -> Vec<(&'static str, u32)> {
     let mut layouts: Vec<_> = group.iter().map(|product| product.weight.layout).collect();
     layouts.sort();
     layouts.dedup();
+    meeting(&layouts)
+}
+
+/// These constants for layouts that are all different.
+fn meeting(layouts: &[Layout]) -> Vec<(&'static str, u32)> {
     let mut constants: Vec<_> = layouts.iter().map(|layout| (layout.constant(), 1)).collect();
-    if let [only] = layouts[..] {
+    if let [only] = *layouts {
         constants.extend([("SOLE", 1), ("LAYOUT", only as u32)]);
     }
+    let mut integers = layouts.iter().filter(|layout| !layout.is_float());
+    if let (Some(only), None) = (integers.next(), integers.next()) {
+        constants.extend([("SOLE_INTEGER", 1), ("INTEGER", *only as u32)]);
+    }
+    constants.push(("FLOATS", u32::from(layouts.iter().any(|layout| layout.is_float()))));
     constants
 }
 

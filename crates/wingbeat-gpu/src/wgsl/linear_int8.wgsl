@@ -1,18 +1,25 @@
-// y = activation(x W^T) for a group of products with quantized weights and a few rows of x, in products of packed int8.
+// y = activation(x W^T) for a group of products and a few rows of x: with quantized weights in products of packed int8,
+// and where FLOATS also some with weights in floats, as what is beside costs less than what comes after.
 //
 // x is rounded to int8, a scale d = max|x| / 127 for each 16 values, while a workgroup stages it in tiles of TILE_K
 // values; w = s q + o for each 16 weights, so y = sum over blocks of d (s (q . xq) + o sum(xq)).
 // LANES threads share ROWS rows of W and add up their parts of the sums; a workgroup has THREADS / LANES such teams.
 // The weights that a thread needs next are on their way while it computes, the first while x is staged.
 // Grid: (tiles of all jobs, tiles of tokens).
-// W (rows, cols), cols a multiple of 32, in the weights; x (T, cols), y (T, stride) in the activations.
+// Floats read x where it is: their matrices are small, or a dispatch of their own would pay.
+// W (rows, cols), cols a multiple of 32, of 8 for floats, in the weights; x (T, cols), y (T, stride) in the activations.
 // Needs: subgroups where SUBGROUP.
 
 //!include jobs
 //!include bindings
 //!include blocks
+//!if FLOATS
+//!include weights
+//!end
 //!include activation
 
+// The first layout of integers.
+const FIRST_INTEGER = 3u;
 const TEAMS = THREADS / LANES;
 const TILE_16 = TILE_K / 16u;
 const TILE_32 = TILE_K / 32u;
@@ -50,7 +57,12 @@ fn largest_of(x: vec4<f32>) -> f32 {
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let job = job_of(group.x);
-    let kind = layout_of(job);
+    let kind = job.shape.x;
+//!if SOLE_INTEGER
+    let integer = INTEGER;
+//!else
+    let integer = kind;
+//!end
     let cols = job.shape.z;
     let planes = job.places.xyz;
     let team = thread / LANES;
@@ -65,11 +77,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum_@r_@t = 0.0;
 //!end
 //!end
-    for (var k0 = 0u; k0 < cols; k0 += TILE_K) {
+//!if FLOATS
+    if kind < FIRST_INTEGER {
+        for (var i = lane; i < cols / 8u; i += LANES) {
+//!for r ROWS
+            let w_@r = load8(kind, planes, cols, row_@r, i);
+//!end
+//!for t TOKENS
+            {
+                let x = job.places.w + (token0 + min(@tu, n_tokens - 1u)) * cols + i * 8u;
+                let a = four(x);
+                let b = four(x + 4u);
+//!for r ROWS
+                sum_@r_@t += dot(w_@r.a, a) + dot(w_@r.b, b);
+//!end
+            }
+//!end
+        }
+    }
+//!end
+    // Columns in packed int8: all or none.
+//!if FLOATS
+    let integers = select(cols, 0u, kind < FIRST_INTEGER);
+//!else
+    let integers = cols;
+//!end
+    for (var k0 = 0u; k0 < integers; k0 += TILE_K) {
         let units = min(TILE_K, cols - k0) / 32u;
         let first = k0 / 32u;
 //!for r ROWS
-        var next_@r = fetch32(kind, planes, cols, row_@r, first + min(lane, units - 1u));
+        var next_@r = fetch32(integer, planes, cols, row_@r, first + min(lane, units - 1u));
 //!end
         let blocks = units * 2u;
         let x0 = job.places.w + token0 * cols + k0;
@@ -127,11 +164,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         workgroupBarrier();
         for (var i = lane; i < units; i += LANES) {
 //!for r ROWS
-            let w_@r = unpack32(kind, next_@r, first + i);
+            let w_@r = unpack32(integer, next_@r, first + i);
 //!end
             let ahead = first + min(i + LANES, units - 1u);
 //!for r ROWS
-            next_@r = fetch32(kind, planes, cols, row_@r, ahead);
+            next_@r = fetch32(integer, planes, cols, row_@r, ahead);
 //!end
 //!for t TOKENS
             {

@@ -10,18 +10,10 @@ use wingbeat_backend::{
 };
 use wingbeat_format::DType;
 
-/// Constants of a kernel that meets these layouts.
-fn meeting(layouts: &[Layout]) -> Vec<(&'static str, u32)> {
-    let mut constants: Vec<_> = layouts.iter().map(|layout| (layout.constant(), 1)).collect();
-    if let [only] = layouts {
-        constants.extend([("SOLE", 1), ("LAYOUT", *only as u32)]);
-    }
-    constants
-}
-
-/// Each layout alone, and all together.
+/// Each layout alone, one of integers with one of floats, and all together.
 fn mixtures() -> impl Iterator<Item = Vec<Layout>> {
-    Layout::ALL.map(|layout| vec![layout]).into_iter().chain([Layout::ALL.to_vec()])
+    let mixed = [vec![Layout::F32, Layout::Q4K], Layout::ALL.to_vec()];
+    Layout::ALL.map(|layout| vec![layout]).into_iter().chain(mixed)
 }
 
 pub(in crate::ops) fn checked() -> Vec<check::Checked> {
