@@ -303,3 +303,6 @@ pub(crate) fn gather_transposed(dtype: DType, data: &[u8], rows: usize, row: usi
         out.extend_from_slice(&stored[row * size..][..size]);
     }
 }
+
+#[cfg(test)]
+mod tests;
