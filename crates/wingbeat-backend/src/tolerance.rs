@@ -17,10 +17,16 @@ pub enum ActivationPrecision {
         /// Values that share a scale.
         block: usize,
     },
+    /// Half precision, weights likewise: both operands rounded to 11 bits, and to steps of 2⁻²⁴ below 2⁻¹⁴.
+    Half,
 }
 
 /// Unit round-off of f32.
 const EPS: f64 = 1.0 / (1u64 << 24) as f64;
+
+/// Unit round-off of half precision, and half its step below the normal range.
+const HALF_EPS: f64 = 1.0 / (1u64 << 11) as f64;
+const HALF_TINY: f64 = 1.0 / (1u64 << 25) as f64;
 
 /// Limit for one output of a product: `w` and `x` are the exact operands `(K)`.
 ///
@@ -32,6 +38,10 @@ const EPS: f64 = 1.0 / (1u64 << 24) as f64;
 /// error has standard deviation `√(Σ wᵢ²dᵢ²/12)`. The limit is 6 of these (one in 10⁹), plus the exact limit.
 ///
 /// *Int16.* The same for both operands: `√(Σ (wᵢ²dᵢ² + xᵢ²eᵢ²)/12)`, `e` the step of the weights.
+///
+/// *Half.* Rounding a value `v` leaves an error within `±h(v)`, `h(v) = max(2⁻¹¹|v|, 2⁻²⁵)`, at worst uniform, so an
+/// output's error has variance `Σ (wᵢ²h(xᵢ)² + xᵢ²h(wᵢ)²)/3`; 6 standard deviations again. Products of halves are exact
+/// in f32.
 pub fn product(w: &[f64], x: &[f64], precision: ActivationPrecision) -> f64 {
     let magnitude: f64 = w.iter().zip(x).map(|(w, x)| (w * x).abs()).sum();
     let exact = 4.0 * (w.len() as f64).sqrt() * EPS * magnitude + 1e-30;
@@ -40,6 +50,11 @@ pub fn product(w: &[f64], x: &[f64], precision: ActivationPrecision) -> f64 {
         ActivationPrecision::Int8 { block } => exact + 6.0 * rounding(w, x, block, 127.0).sqrt(),
         ActivationPrecision::Int16 { block } => {
             exact + 6.0 * (rounding(w, x, block, 8191.0) + rounding(x, w, 512, 8191.0)).sqrt()
+        }
+        ActivationPrecision::Half => {
+            let h = |v: f64| (v.abs() * HALF_EPS).max(HALF_TINY);
+            let variance = |(w, x): (&f64, &f64)| ((w * h(*x)).powi(2) + (x * h(*w)).powi(2)) / 3.0;
+            exact + 6.0 * w.iter().zip(x).map(variance).sum::<f64>().sqrt()
         }
     }
 }
@@ -78,6 +93,7 @@ pub fn low_rank_rel(precision: ActivationPrecision) -> f64 {
         ActivationPrecision::Exact => 0.0,
         ActivationPrecision::Int8 { .. } => 4.0 * 6.0 / (127.0 * 12f64.sqrt()),
         ActivationPrecision::Int16 { .. } => 4.0 * 6.0 * 2f64.sqrt() / (8191.0 * 12f64.sqrt()),
+        ActivationPrecision::Half => 4.0 * 6.0 * 2f64.sqrt() * HALF_EPS / 3f64.sqrt(),
     }
 }
 

@@ -5,8 +5,8 @@
 //!
 //! - `//!include NAME`: the lines of `lib/NAME.wgsl`;
 //! - `//!if NAME` … `//!else` … `//!end`: lines for variants whose constant `NAME` is not 0;
-//! - `//!for i COUNT` … `//!end`: the lines once for each `i` from 0 below the constant `COUNT`, with `@i` replaced by the
-//!   number, so that what would be arrays are registers.
+//! - `//!for i COUNT` … `//!end`: the lines once for each `i` from 0 below `COUNT`, a constant or a number, with `@i`
+//!   replaced by the number, so that what would be arrays are registers.
 //!
 //! Every constant of the variant is also a WGSL `const` of type u32 at the head.
 
@@ -21,11 +21,12 @@ macro_rules! files {
 
 const KERNELS: &[(&str, &str)] = files!("wgsl":
     "embed" "layer_norm" "token_shift" "shift_state" "select_rows"
-    "linear_rows" "linear_tiles" "linear_sparse" "linear_sparse_sum"
+    "linear_rows" "linear_int8" "linear_tiles" "linear_cooperative"
+     "linear_sparse" "linear_sparse_sum"
     "v7_keys" "wkv7" "v7_readout" "time_mix_v7"
 );
 const PIECES: &[(&str, &str)] =
-    files!("wgsl/lib": "bindings" "weights" "by_input" "activation" "reduce" "share" "ups");
+    files!("wgsl/lib": "bindings" "jobs" "weights" "by_input" "blocks" "activation" "reduce" "share" "ups");
 
 /// The names of all kernels.
 pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
@@ -94,7 +95,7 @@ fn block(
                 let body = lines.clone();
                 // Once for the lines to be passed over, then once for each number.
                 block(lines, constants, loops, false, out);
-                for number in 0..value(count) {
+                for number in 0..count.parse().unwrap_or_else(|_| value(count)) {
                     let mut inner = loops.to_vec();
                     inner.push((variable, number));
                     block(&mut body.clone(), constants, &inner, keep, out);

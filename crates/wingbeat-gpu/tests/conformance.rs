@@ -30,13 +30,26 @@ macro_rules! suite {
     (@ $without:literal, $exact:literal, $($op:ident)*) => {
         $(#[test]
         fn $op() {
-            super::run(wingbeat_backend::conformance::$op::<wingbeat_gpu::GpuBackend>, $without, $exact);
+            crate::run(wingbeat_backend::conformance::$op::<wingbeat_gpu::GpuBackend>, $without, $exact);
         })*
     };
 }
 
 suite!(everything, "", false);
 suite!(plain, "all", false);
+
+/// Ways through products that neither of the above takes: int8 without subgroups, and none of it on demand.
+mod products {
+    macro_rules! products {
+        ($module:ident, $without:literal, $exact:literal) => {
+            mod $module {
+                suite!(@ $without, $exact, linear shift_linear);
+            }
+        };
+    }
+    products!(no_subgroups, "subgroup", false);
+    products!(exact, "", true);
+}
 
 /// The same model may be open twice: a state of one device is used on another.
 #[test]

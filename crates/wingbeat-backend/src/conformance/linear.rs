@@ -84,6 +84,18 @@ pub fn linear<B: Backend>(backend: &B) {
             ],
         );
         seed += 1;
+        // Longer than what a kernel stages at once.
+        check(
+            backend,
+            seed,
+            n_tokens,
+            &[
+                (DType::Q4K, 20, 8448, Orientation::RowMajor),
+                (DType::Q8_0, 9, 8224, Orientation::RowMajor),
+                (DType::F16, 12, 2088, Orientation::RowMajor),
+            ],
+        );
+        seed += 1;
     }
 }
 

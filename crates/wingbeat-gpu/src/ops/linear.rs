@@ -1,17 +1,28 @@
 //! Matrix products: which kernel for how many rows, and groups of products in one dispatch.
 
 use super::{key, sparse};
-use crate::{GpuBackend, Matrix, Pass, Shared, kernels::Key, pass::Work, profile::Cost, weights::Part};
+use crate::{
+    GpuBackend, Matrix, Pass, Shared,
+    kernels::Key,
+    pass::Work,
+    profile::Cost,
+    weights::{Layout, Part},
+};
 use wingbeat_backend::{Activation, Linear, tolerance::ActivationPrecision};
 
 /// Products of one dispatch at most.
 const MOST_JOBS: usize = 8;
 /// Up to this many rows of activations, each weight is read once for a few of them; more go through tiles.
 const FEW_ROWS: usize = 8;
-/// Threads of a workgroup in `linear_rows`.
+/// Threads of a workgroup in `linear_rows` and `linear_int8`.
 const ROWS_THREADS: u32 = 128;
+/// Values that share a scale where activations are rounded to int8. With 32, the logits of a model differ from exact
+/// ones by more than [`wingbeat_backend::tolerance::MODEL_INT8_RMS`].
+const INT8_BLOCK: usize = 16;
 /// Rows and tokens of a tile in `linear_tiles`.
 const TILE: usize = 64;
+/// Workgroups that keep a large GPU busy: an H100 has 132 multiprocessors.
+const BUSY: usize = 132;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -68,12 +79,25 @@ pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
             products.push(Product { weight: job.weight, part, x, y, activation, bias });
         }
     }
-    // One dispatch sees one buffer of weights.
-    let alike = |product: &Product<'_>| (product.part.arena.id, product.weight.by_input);
-    products.sort_by_key(alike);
-    for group in products.chunk_by(|a, b| alike(a) == alike(b)) {
+    let (shared, n_rows) = (&pass.backend.shared, pass.n_rows);
+    let kind = |product: &Product<'_>| {
+        (product.part.arena.id, way(shared, product.weight, n_rows), product.weight.by_input)
+    };
+    let int8: Vec<u64> =
+        products.iter().map(kind).filter(|kind| kind.1 == Way::Int8).map(|kind| kind.0).collect();
+    // One dispatch sees one buffer of weights and takes one way, but floats go along with integers.
+    let kind = |product: &Product<'_>| match kind(product) {
+        (arena, Way::Rows, false) if product.weight.cols.is_multiple_of(8) && int8.contains(&arena) => {
+            (arena, Way::Int8, false)
+        }
+        kind => kind,
+    };
+    products.sort_by_key(kind);
+    for group in products.chunk_by(|a, b| kind(a) == kind(b)) {
+        let (_, way, _) = kind(&group[0]);
         for group in group.chunks(MOST_JOBS) {
-            dispatch(pass, group);
+            let method = method(shared, group, way, n_rows);
+            dispatch(pass, group, method);
         }
     }
 }
@@ -91,9 +115,32 @@ pub(super) fn numbered(activation: &Activation<'_, GpuBackend>) -> (u32, u32) {
     }
 }
 
-fn dispatch(pass: &mut Pass<'_>, group: &[Product<'_>]) {
+/// How a product is computed; those of one dispatch share it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Way {
+    /// Few rows, f32.
+    Rows,
+    /// Few rows, packed int8 where weights are integers.
+    Int8,
+    /// Many rows, f32.
+    Tiles,
+    /// Many rows, cooperative matrices of halves; weights of one layout, as unpacking them takes much of the time.
+    Cooperative(Layout),
+}
+
+fn way(shared: &Shared, weight: &Matrix, n_rows: usize) -> Way {
+    let capabilities = &shared.device.capabilities;
+    if n_rows > FEW_ROWS {
+        // Weights in f32 are meant to be exact.
+        let halves = capabilities.cooperative && !shared.exact && weight.layout != Layout::F32;
+        return if halves { Way::Cooperative(weight.layout) } else { Way::Tiles };
+    }
+    let int8 = capabilities.packed_dot && !shared.exact && !weight.by_input;
+    if int8 && !weight.layout.is_float() && weight.cols.is_multiple_of(32) { Way::Int8 } else { Way::Rows }
+}
+
+fn dispatch(pass: &mut Pass<'_>, group: &[Product<'_>], method: Method) {
     let n_rows = pass.n_rows;
-    let method = method(&pass.backend.shared, group, n_rows);
     let mut params = LinearParams {
         n: [group.len() as u32, n_rows as u32, 0, 0],
         jobs: [bytemuck::Zeroable::zeroed(); MOST_JOBS],
@@ -119,25 +166,59 @@ fn layouts(group: &[Product<'_>]) -> Vec<(&'static str, u32)> {
     let mut layouts: Vec<_> = group.iter().map(|product| product.weight.layout).collect();
     layouts.sort();
     layouts.dedup();
-    let mut constants: Vec<_> = layouts.iter().map(|layout| (layout.constant(), 1)).collect();
     if group[0].weight.by_input {
+        let mut constants: Vec<_> = layouts.iter().map(|layout| (layout.constant(), 1)).collect();
         constants.extend(sparse::constants(&layouts));
+        return constants;
     }
+    meeting(&layouts)
+}
+
+/// These constants for layouts that are all different.
+fn meeting(layouts: &[Layout]) -> Vec<(&'static str, u32)> {
+    let mut constants: Vec<_> = layouts.iter().map(|layout| (layout.constant(), 1)).collect();
+    if let [only] = *layouts {
+        constants.extend([("SOLE", 1), ("LAYOUT", only as u32)]);
+    }
+    let mut integers = layouts.iter().filter(|layout| !layout.is_float());
+    if let (Some(only), None) = (integers.next(), integers.next()) {
+        constants.extend([("SOLE_INTEGER", 1), ("INTEGER", *only as u32)]);
+    }
+    constants.push(("FLOATS", u32::from(layouts.iter().any(|layout| layout.is_float()))));
     constants
 }
 
-fn method(shared: &Shared, group: &[Product<'_>], n_rows: usize) -> Method {
+/// Whether a row has a rest after steps of 32.
+fn ragged(group: &[Product<'_>]) -> bool {
+    group.iter().any(|product| !product.weight.cols.is_multiple_of(32))
+}
+
+fn method(shared: &Shared, group: &[Product<'_>], way: Way, n_rows: usize) -> Method {
     let mut constants = layouts(group);
-    if n_rows > FEW_ROWS {
-        constants.push(("FOUR", 4));
-        return Method {
-            label: "linear_tiles",
-            key: key("linear_tiles", &constants),
-            rows: TILE,
-            tokens: TILE,
-        };
+    let weight_rows = group.iter().map(|product| product.part.rows).sum();
+    let subgroup = shared.device.capabilities.subgroup;
+    match way {
+        Way::Rows => rows(constants, subgroup, n_rows),
+        Way::Int8 => int8(constants, subgroup, n_rows, weight_rows),
+        Way::Tiles => tiles(constants),
+        Way::Cooperative(_) => {
+            constants.push(("COOPERATIVE", 1));
+            let bytes = shared.device.capabilities.workgroup_bytes as usize;
+            Tile::choose(n_rows, weight_rows, bytes).method(constants, ragged(group))
+        }
     }
-    let subgroup = shared.device.capabilities.subgroup.filter(|lanes| ROWS_THREADS.is_multiple_of(*lanes));
+}
+
+/// Constants of kernels in which teams of threads share rows of weights, and how many such teams a workgroup has.
+fn teams(subgroup: Option<u32>) -> ([(&'static str, u32); 3], usize) {
+    let subgroup = subgroup.filter(|lanes| ROWS_THREADS.is_multiple_of(*lanes));
+    let lanes = subgroup.unwrap_or(32);
+    let constants =
+        [("THREADS", ROWS_THREADS), ("LANES", lanes), ("SUBGROUP", u32::from(subgroup.is_some()))];
+    (constants, (ROWS_THREADS / lanes) as usize)
+}
+
+fn rows(mut constants: Vec<(&'static str, u32)>, subgroup: Option<u32>, n_rows: usize) -> Method {
     // More rows of activations take more registers: fewer rows of weights then.
     let (tokens, rows) = match n_rows {
         1 => (1, 4),
@@ -145,24 +226,116 @@ fn method(shared: &Shared, group: &[Product<'_>], n_rows: usize) -> Method {
         3..=4 => (4, 2),
         _ => (8, 2),
     };
-    let lanes = subgroup.unwrap_or(32);
+    let (shared_out, teams) = teams(subgroup);
+    constants.extend(shared_out);
+    constants.extend([("ROWS", rows), ("TOKENS", tokens), ("TILE_K", 2048 / tokens)]);
+    Method {
+        label: "linear_rows",
+        key: key("linear_rows", &constants),
+        rows: teams * rows as usize,
+        tokens: tokens as usize,
+    }
+}
+
+fn int8(
+    mut constants: Vec<(&'static str, u32)>,
+    subgroup: Option<u32>,
+    n_rows: usize,
+    weight_rows: usize,
+) -> Method {
+    let (shared_out, teams) = teams(subgroup);
+    constants.extend(shared_out);
+    let tokens = n_rows.next_power_of_two().min(FEW_ROWS) as u32;
+    // A small matrix must still make enough workgroups, eight on each multiprocessor; a large one reads x less often.
+    let enough = |rows: &u32| weight_rows >= 8 * BUSY * teams * *rows as usize;
+    let most = if tokens > 2 { 2 } else { 4 };
+    let rows = [4, 2].into_iter().filter(|rows| *rows <= most).find(enough).unwrap_or(1);
     constants.extend([
-        ("THREADS", ROWS_THREADS),
-        ("LANES", lanes),
         ("ROWS", rows),
         ("TOKENS", tokens),
-        ("TILE_K", 2048 / tokens),
-        ("SUBGROUP", u32::from(subgroup.is_some())),
+        // 12 KiB of shared memory; with the sums of plain variants what WebGPU promises, 16 KiB.
+        ("TILE_K", 8192 / tokens),
+        ("STAGE", 4),
     ]);
-    let teams = (ROWS_THREADS / lanes) as usize;
-    let key = key("linear_rows", &constants);
-    Method { label: "linear_rows", key, rows: teams * rows as usize, tokens: tokens as usize }
+    Method {
+        label: "linear_int8",
+        key: key("linear_int8", &constants),
+        rows: teams * rows as usize,
+        tokens: tokens as usize,
+    }
+}
+
+fn tiles(constants: Vec<(&'static str, u32)>) -> Method {
+    Method { label: "linear_tiles", key: key("linear_tiles", &constants), rows: TILE, tokens: TILE }
+}
+
+/// A tile of `linear_cooperative`: warps along tokens and rows of weights, and fragments of 16 x 16 that a warp has of
+/// each.
+struct Tile {
+    warps: [u32; 2],
+    fragments: [u32; 2],
+}
+
+/// From the largest, which reads its operands least often, to the smallest.
+const COOPERATIVE_TILES: [Tile; 3] = [
+    Tile { warps: [2, 4], fragments: [4, 2] },
+    Tile { warps: [2, 2], fragments: [2, 2] },
+    Tile { warps: [1, 4], fragments: [2, 1] },
+];
+
+impl Tile {
+    /// Tokens and rows of weights.
+    fn size(&self) -> [usize; 2] {
+        [0, 1].map(|i| (self.warps[i] * self.fragments[i] * 16) as usize)
+    }
+
+    /// Bytes of shared memory, as the kernel declares it: rows of 40 halves, and sums.
+    fn shared_bytes(&self) -> usize {
+        let warps = (self.warps[0] * self.warps[1]) as usize;
+        self.size().iter().sum::<usize>() * 80 + warps * 16 * (self.fragments[1] as usize * 16 + 4) * 4
+    }
+
+    /// The tile for some products: the largest that is not mostly empty and makes enough workgroups.
+    fn choose(n_rows: usize, weight_rows: usize, workgroup_bytes: usize) -> &'static Tile {
+        let [large, medium, small] = &COOPERATIVE_TILES;
+        let busy = |tile: &Tile| {
+            let [tokens, rows] = tile.size();
+            n_rows > tokens / 2 && n_rows.div_ceil(tokens) * weight_rows.div_ceil(rows) >= BUSY
+        };
+        match () {
+            () if busy(large) && large.shared_bytes() <= workgroup_bytes => large,
+            () if busy(medium) => medium,
+            () => small,
+        }
+    }
+
+    fn method(&self, mut constants: Vec<(&'static str, u32)>, ragged: bool) -> Method {
+        let [tokens, rows] = self.size();
+        let warps = self.warps[0] * self.warps[1];
+        constants.extend([
+            ("WARPS_T", self.warps[0]),
+            ("WARPS_R", self.warps[1]),
+            ("FRAGMENTS_T", self.fragments[0]),
+            ("FRAGMENTS_R", self.fragments[1]),
+            ("X_LOADS", tokens as u32 / warps),
+            ("W_LOADS", rows as u32 / (warps * 8)),
+            ("RAGGED", u32::from(ragged)),
+        ]);
+        Method { label: "linear_cooperative", key: key("linear_cooperative", &constants), rows, tokens }
+    }
 }
 
 /// How exactly a product sees its activations.
-pub(crate) fn activation_precision(_: &Shared, matrix: &Matrix, rows: usize) -> ActivationPrecision {
-    if matrix.by_input && rows <= sparse::MOST_ROWS {
+pub(crate) fn activation_precision(shared: &Shared, weight: &Matrix, n_rows: usize) -> ActivationPrecision {
+    if weight.by_input && n_rows <= sparse::MOST_ROWS {
         return ActivationPrecision::Exact;
     }
-    ActivationPrecision::Exact
+    match way(shared, weight, n_rows) {
+        Way::Rows | Way::Tiles => ActivationPrecision::Exact,
+        Way::Int8 => ActivationPrecision::Int8 { block: INT8_BLOCK },
+        Way::Cooperative(_) => ActivationPrecision::Half,
+    }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

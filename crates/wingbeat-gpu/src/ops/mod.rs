@@ -1,5 +1,8 @@
 //! The operations: which kernel, over which grid, with which parameters.
 
+#[cfg(test)]
+#[macro_use]
+mod check;
 mod linear;
 mod rows;
 mod sparse;

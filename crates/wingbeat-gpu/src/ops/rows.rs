@@ -128,3 +128,19 @@ pub(super) fn select_rows(pass: &mut Pass<'_>, x: &Buffer, rows: &[usize], y: &m
     pass.dispatch("select_rows", &params, plain(key, [rows.len(), 1, 1], moving(rows.len() * x.width * 2)));
     pass.n_rows = rows.len();
 }
+
+/// Every kernel of this file, in each variant.
+#[cfg(test)]
+pub(super) fn checked() -> Vec<super::check::Checked> {
+    let threads = ("THREADS", ROW_THREADS);
+    let layouts =
+        crate::weights::Layout::ALL.map(|layout| key("embed", &[("THREADS", 64), (layout.constant(), 1)]));
+    let shifts = [0, 1].map(|norm| key("token_shift", &[threads, ("NORM", norm)]));
+    vec![
+        checked!(EmbedParams { table, planes, at }, layouts),
+        checked!(LayerNormParams { at, norm, eps }, [key("layer_norm", &[threads])]),
+        checked!(TokenShiftParams { at, norm, n, eps, ys, mixes }, shifts),
+        checked!(ShiftStateParams { at, slot }, [key("shift_state", &[threads])]),
+        checked!(SelectRowsParams { at }, [key("select_rows", &[threads])]),
+    ]
+}

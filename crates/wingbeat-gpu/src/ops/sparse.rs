@@ -46,17 +46,8 @@ pub(super) fn constants(layouts: &[Layout]) -> Vec<(&'static str, u32)> {
     ]
 }
 
-/// Records a product; false if there is no memory for its sums.
-pub(super) fn linear(pass: &mut Pass<'_>, job: &Linear<'_, GpuBackend>, activation: u32, bias: u32) -> bool {
-    let Matrix { rows, cols, layout, ref parts, .. } = *job.weight;
-    let [part] = &parts[..] else { return false };
-    let (n_rows, padded) = (pass.n_rows, rows.next_multiple_of(8));
-    let bands = cols.div_ceil(BAND);
-    let steps = bands.div_ceil(MOST_SUMS);
-    let sums = bands.div_ceil(steps);
-    let shared = &pass.backend.shared;
-    let Ok(partial) = partial_sums(shared, sums * MOST_ROWS * padded) else { return false };
-    let tokens = n_rows.next_power_of_two() as u32;
+/// Constants of `linear_sparse` for some rows.
+fn variant(layout: Layout, tokens: u32) -> Vec<(&'static str, u32)> {
     let mut variant = vec![(layout.constant(), 1)];
     variant.extend(constants(&[layout]));
     variant.extend([
@@ -67,6 +58,20 @@ pub(super) fn linear(pass: &mut Pass<'_>, job: &Linear<'_, GpuBackend>, activati
         // More rows take more registers.
         ("FETCH", if tokens > 2 { 2 } else { 4 }),
     ]);
+    variant
+}
+
+/// Records a product; false if there is no memory for its sums.
+pub(super) fn linear(pass: &mut Pass<'_>, job: &Linear<'_, GpuBackend>, activation: u32, bias: u32) -> bool {
+    let Matrix { rows, cols, layout, ref parts, .. } = *job.weight;
+    let [part] = &parts[..] else { return false };
+    let (n_rows, padded) = (pass.n_rows, rows.next_multiple_of(8));
+    let bands = cols.div_ceil(BAND);
+    let steps = bands.div_ceil(MOST_SUMS);
+    let sums = bands.div_ceil(steps);
+    let shared = &pass.backend.shared;
+    let Ok(partial) = partial_sums(shared, sums * MOST_ROWS * padded) else { return false };
+    let variant = variant(layout, n_rows.next_power_of_two() as u32);
     let params = SparseParams {
         shape: [job.weight.kind(), rows as u32, cols as u32, steps as u32],
         places: [part.planes[0], part.planes[1], part.planes[2], job.x.at()],
@@ -103,4 +108,16 @@ fn partial_sums(shared: &Shared, floats: usize) -> Result<u32, BackendError> {
     let offset = shared.acts.take_uncleared(&shared.device, room)?;
     *place = Some((offset, room));
     Ok(offset)
+}
+
+/// Every kernel of this file, in each variant.
+#[cfg(test)]
+pub(super) fn checked() -> Vec<super::check::Checked> {
+    let variants =
+        Layout::ALL.into_iter().flat_map(|layout| [1, 2, 4, 8].map(|tokens| variant(layout, tokens)));
+    let keys: Vec<_> = variants.map(|constants| key("linear_sparse", &constants)).collect();
+    vec![
+        checked!(SparseParams { shape, places, out }, keys),
+        checked!(SparseSumParams { at, out }, [key("linear_sparse_sum", &[])]),
+    ]
 }

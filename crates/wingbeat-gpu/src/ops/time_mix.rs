@@ -89,3 +89,16 @@ pub(super) fn v7_readout(pass: &mut Pass<'_>, args: V7Readout<'_, GpuBackend>) {
     let cost = moving(pass.n_rows * width * 6);
     pass.dispatch("v7_readout", &params, plain(key, [width / head_size, pass.n_rows, 1], cost));
 }
+
+/// Every kernel of this file, in each variant.
+#[cfg(test)]
+pub(super) fn checked() -> Vec<super::check::Checked> {
+    let threads = ("THREADS", HEAD_THREADS);
+    let shares = [(64, 4), (128, 2), (6, 2), (5, 1)]
+        .map(|(n, share)| key("wkv7", &[("N", n), ("SHARE", share), ("PER", n / share)]));
+    vec![
+        checked!(KeysParams { at, more, vectors }, [key("v7_keys", &[threads])]),
+        checked!(WkvParams { at, more, slot }, shares),
+        checked!(ReadoutParams { at, more, vectors, eps }, [key("v7_readout", &[threads])]),
+    ]
+}

@@ -109,13 +109,17 @@ fn turn<const SIZE: usize>(source: &MatrixSource, row_bytes: usize, band: usize,
     }
 }
 
-/// The integers of a band of one output, a byte each.
+/// The integers of a band of one output, a byte each, from the words over which `layout.rs` spreads them.
 fn spread(packed: &[u8], out: &mut [u8; BAND]) {
-    let per_byte = BAND / packed.len().max(1);
-    let bits = 8 / per_byte.clamp(1, 8);
-    for (out, &byte) in out.chunks_exact_mut(per_byte).zip(packed) {
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = byte >> (i * bits) & (0xff >> (8 - bits));
+    let bits = packed.len() * 8 / BAND;
+    if bits == 0 {
+        return out.fill(0);
+    }
+    for (out, word) in out.chunks_exact_mut(32 / bits).zip(packed.as_chunks::<4>().0) {
+        for (group, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+            for (out, byte) in out.iter_mut().zip(word) {
+                *out = byte >> (group * bits) & (0xff >> (8 - bits));
+            }
         }
     }
 }

@@ -1,8 +1,12 @@
 //! How each storage type lies in the device's memory.
 //!
 //! A file's blocks mix scales and integers at odd offsets. On the device each matrix is up to three planes, row after
-//! row: integers (eight or four bits, in order), what completes them (scales), and high bits. Eight consecutive weights
-//! are then one or two aligned words, whatever the type. `wgsl/lib/weights.wgsl` reads what is written here.
+//! row: integers, what completes them (scales), and high bits. Eight consecutive weights are then one or two aligned
+//! words, whatever the type. `wgsl/lib/weights.wgsl` and `wgsl/lib/blocks.wgsl` read what is written here.
+//!
+//! Integers of fewer than eight bits are spread over a word so that a shift and a mask make four consecutive ones the
+//! bytes of a word, as products of packed int8 want them: byte `m` of a word holds the values `m`, `4 + m`, `8 + m` and
+//! so on of those that the word has, the first in its lowest bits. This is meant by nibbles, pairs and bits below.
 
 use half::{bf16, f16};
 use wingbeat_format::{
@@ -33,8 +37,8 @@ pub(crate) enum Layout {
     Q5_0 = 5,
     /// Plane 0: nibbles. Plane 1: f16 scale and minimum for each 32. Plane 2: fifth bits. `w = d q + m`.
     Q5_1 = 6,
-    /// Plane 0: nibbles. Plane 1, five words for each 256: d and dmin in f16, eight scales, eight minima as bytes.
-    /// `w = d s q - dmin m`.
+    /// Plane 0: nibbles. Plane 1, five words for each 256: d and dmin in f16, then scale and minimum of each 32 as bytes,
+    /// one beside the other. `w = d s q - dmin m`.
     Q4K = 7,
     /// As [`Layout::Q4K`]. Plane 2: fifth bits.
     Q5K = 8,
@@ -150,16 +154,15 @@ pub(crate) fn pack_row(dtype: DType, row: &[u8], planes: [&mut [u8]; PLANES]) {
             scales.fill(0);
             for (i, block) in of::<BlockQ4_0>(row).iter().enumerate() {
                 scales[i * 2..][..2].copy_from_slice(&block.d);
-                nibbles(&of_halves(&block.qs), &mut integers[i * 16..][..16]);
+                spread::<4>(&of_halves(&block.qs), &mut integers[i * 16..][..16]);
             }
         }
         DType::Q5_0 => {
             scales.fill(0);
             for (i, block) in of::<BlockQ5_0>(row).iter().enumerate() {
                 scales[i * 2..][..2].copy_from_slice(&block.d);
-                // Bit i of the number is value i's: already in order.
-                high[i * 4..][..4].copy_from_slice(&block.qh);
-                nibbles(&of_halves(&block.qs), &mut integers[i * 16..][..16]);
+                spread::<1>(&of_bits(block.qh), &mut high[i * 4..][..4]);
+                spread::<4>(&of_halves(&block.qs), &mut integers[i * 16..][..16]);
             }
         }
         DType::Q4_1 => {
@@ -167,34 +170,32 @@ pub(crate) fn pack_row(dtype: DType, row: &[u8], planes: [&mut [u8]; PLANES]) {
             for (i, block) in of::<BlockQ4_1>(row).iter().enumerate() {
                 scales[i * 4..][..2].copy_from_slice(&block.d);
                 scales[i * 4 + 2..][..2].copy_from_slice(&block.m);
-                nibbles(&of_halves(&block.qs), &mut integers[i * 16..][..16]);
+                spread::<4>(&of_halves(&block.qs), &mut integers[i * 16..][..16]);
             }
         }
         DType::Q5_1 => {
             for (i, block) in of::<BlockQ5_1>(row).iter().enumerate() {
                 scales[i * 4..][..2].copy_from_slice(&block.d);
                 scales[i * 4 + 2..][..2].copy_from_slice(&block.m);
-                high[i * 4..][..4].copy_from_slice(&block.qh);
-                nibbles(&of_halves(&block.qs), &mut integers[i * 16..][..16]);
+                spread::<1>(&of_bits(block.qh), &mut high[i * 4..][..4]);
+                spread::<4>(&of_halves(&block.qs), &mut integers[i * 16..][..16]);
             }
         }
         DType::Q4K => {
             for (i, block) in of::<BlockQ4K>(row).iter().enumerate() {
                 let header = k_header(block.d, block.dmin, |g| block.scale_min(g));
                 scales[i * 20..][..20].copy_from_slice(&header);
-                nibbles(&of_pairs(&block.qs), &mut integers[i * 128..][..128]);
+                spread::<4>(&of_pairs(&block.qs), &mut integers[i * 128..][..128]);
             }
         }
         DType::Q5K => {
             for (i, block) in of::<BlockQ5K>(row).iter().enumerate() {
                 let header = k_header(block.d, block.dmin, |g| block.scale_min(g));
                 scales[i * 20..][..20].copy_from_slice(&header);
-                nibbles(&of_pairs(&block.qs), &mut integers[i * 128..][..128]);
+                spread::<4>(&of_pairs(&block.qs), &mut integers[i * 128..][..128]);
                 // Bit g of byte j belongs to value j of group g.
-                let bit = |v: usize| block.qh[v % 32] >> (v / 32) & 1;
-                for (j, byte) in high[i * 32..][..32].iter_mut().enumerate() {
-                    *byte = (0..8).fold(0, |byte, b| byte | bit(j * 8 + b) << b);
-                }
+                let fifth: [u8; 256] = std::array::from_fn(|v| block.qh[v % 32] >> (v / 32) & 1);
+                spread::<1>(&fifth, &mut high[i * 32..][..32]);
             }
         }
         DType::Q6K => {
@@ -235,9 +236,7 @@ pub(crate) fn pack_row(dtype: DType, row: &[u8], planes: [&mut [u8]; PLANES]) {
                 scales[i * 20 + 2..][..2].copy_from_slice(&block.dmin);
                 scales[i * 20 + 4..][..16].copy_from_slice(&block.scales);
                 let q = |v: usize| block.qs[v / 128 * 32 + v % 32] >> (v / 32 % 4 * 2) & 3;
-                for (j, byte) in integers[i * 64..][..64].iter_mut().enumerate() {
-                    *byte = (0..4).fold(0, |byte, b| byte | q(j * 4 + b) << (b * 2));
-                }
+                spread::<2>(&std::array::from_fn::<u8, 256, _>(q), &mut integers[i * 64..][..64]);
             }
         }
         other => unreachable!("{} has no layout", other.name()),
@@ -248,19 +247,27 @@ fn of<B: bytemuck::AnyBitPattern>(row: &[u8]) -> &[B] {
     quant::blocks(row).expect("a row has whole blocks")
 }
 
-/// Two integers a byte, in order.
-fn nibbles(q: &[u8], out: &mut [u8]) {
-    for (out, q) in out.iter_mut().zip(q.as_chunks::<2>().0) {
-        *out = q[0] & 15 | q[1] << 4;
+/// Integers of some bits, over words: see the module.
+fn spread<const BITS: usize>(q: &[u8], out: &mut [u8]) {
+    for (word, q) in out.as_chunks_mut::<4>().0.iter_mut().zip(q.chunks_exact(32 / BITS)) {
+        *word = [0; 4];
+        for (group, q) in q.as_chunks::<4>().0.iter().enumerate() {
+            for (byte, q) in word.iter_mut().zip(q) {
+                *byte |= q << (group * BITS);
+            }
+        }
     }
 }
 
 /// Low four bits and high two of integers below 64.
 fn six_bits(q: &[u8; 256], low: &mut [u8], high: &mut [u8]) {
-    nibbles(q, low);
-    for (out, q) in high.iter_mut().zip(q.as_chunks::<4>().0) {
-        *out = q.iter().rev().fold(0, |byte, q| byte << 2 | q >> 4);
-    }
+    spread::<4>(&q.map(|q| q & 15), low);
+    spread::<2>(&q.map(|q| q >> 4), high);
+}
+
+/// The 32 bits of a number, the lowest first.
+fn of_bits(bits: [u8; 4]) -> [u8; 32] {
+    std::array::from_fn(|i| bits[i / 8] >> (i % 8) & 1)
 }
 
 /// The 32 integers of 16 bytes with the first half in the low nibbles.
@@ -273,13 +280,13 @@ fn of_pairs(qs: &[u8; 128]) -> [u8; 256] {
     std::array::from_fn(|i| qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15)
 }
 
-/// Five words: both factors, then scales and minima as bytes.
+/// Five words: both factors, then scale and minimum of each 32 as bytes.
 fn k_header(d: [u8; 2], dmin: [u8; 2], scale_min: impl Fn(usize) -> (u8, u8)) -> [u8; 20] {
     let mut out = [0; 20];
     out[..2].copy_from_slice(&d);
     out[2..4].copy_from_slice(&dmin);
     for group in 0..8 {
-        (out[4 + group], out[12 + group]) = scale_min(group);
+        (out[4 + group * 2], out[5 + group * 2]) = scale_min(group);
     }
     out
 }
@@ -296,3 +303,6 @@ pub(crate) fn gather_transposed(dtype: DType, data: &[u8], rows: usize, row: usi
         out.extend_from_slice(&stored[row * size..][..size]);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,19 +6,7 @@
 // read neighbouring words. Grid: (tiles of all jobs, tiles of tokens).
 // W (rows, cols) in the weights; x (T, cols), y (T, stride) in the activations. Needs: subgroups where SUBGROUP.
 
-struct Job {
-    // layout, rows, cols, first tile
-    shape: vec4<u32>,
-    // planes, x
-    places: vec4<u32>,
-    // y, activation, bias, stride of y
-    out: vec4<u32>,
-}
-struct Params {
-    // jobs, T
-    n: vec4<u32>,
-    jobs: array<Job, 8>,
-}
+//!include jobs
 //!include bindings
 //!include weights
 //!include activation
@@ -34,13 +22,8 @@ var<workgroup> parts: array<f32, THREADS * TOKENS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    var index = 0u;
-    for (var i = 1u; i < p.n.x; i++) {
-        if group.x >= p.jobs[i].shape.w {
-            index = i;
-        }
-    }
-    let job = p.jobs[index];
+    let job = job_of(group.x);
+    let kind = layout_of(job);
     let cols = job.shape.z;
     let planes = job.places.xyz;
     let team = thread / LANES;
@@ -85,7 +68,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let xb_@t = xb[@tu * TILE_8 + i];
 //!end
 //!for r ROWS
-            let w_@r = load8(job.shape.x, planes, cols, row_@r, k8);
+            let w_@r = load8(kind, planes, cols, row_@r, k8);
 //!end
 //!for r ROWS
 //!for t TOKENS

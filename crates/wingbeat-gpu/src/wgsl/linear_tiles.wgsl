@@ -4,19 +4,7 @@
 // shared memory in steps of 16 columns. Grid: (tiles of all jobs along the rows of W, tiles of tokens).
 // W (rows, cols) in the weights; x (T, cols), y (T, stride) in the activations.
 
-struct Job {
-    // layout, rows, cols, first tile
-    shape: vec4<u32>,
-    // planes, x
-    places: vec4<u32>,
-    // y, activation, bias, stride of y
-    out: vec4<u32>,
-}
-struct Params {
-    // jobs, T
-    n: vec4<u32>,
-    jobs: array<Job, 8>,
-}
+//!include jobs
 //!include bindings
 //!include weights
 //!include activation
@@ -29,20 +17,15 @@ var<workgroup> ws: array<f32, STEP * (SIDE + 1u)>;
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    var index = 0u;
-    for (var i = 1u; i < p.n.x; i++) {
-        if group.x >= p.jobs[i].shape.w {
-            index = i;
-        }
-    }
-    let job = p.jobs[index];
+    let job = job_of(group.x);
+    let kind = layout_of(job);
     let rows = job.shape.y;
     let cols = job.shape.z;
     let row0 = (group.x - job.shape.w) * SIDE;
     let token0 = group.y * SIDE;
     let across = thread % 16u;
     let down = thread / 16u;
-//!for i FOUR
+//!for i 4
     var sum_@i = vec4<f32>();
 //!end
     for (var k0 = 0u; k0 < cols; k0 += STEP) {
@@ -74,7 +57,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             let k = (thread % (STEP / 8u)) * 8u;
             // Rows are padded with zeros to whole eights.
             if row0 + r < rows && k0 + k < cols {
-                w = load8(job.shape.x, job.places.xyz, cols, row0 + r, (k0 + k) / 8u);
+                w = load8(kind, job.places.xyz, cols, row0 + r, (k0 + k) / 8u);
             }
             for (var j = 0u; j < 4u; j++) {
                 ws[(k + j) * (SIDE + 1u) + r] = w.a[j];
@@ -91,12 +74,12 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 ws[at + across + 32u],
                 ws[at + across + 48u],
             );
-//!for i FOUR
+//!for i 4
             sum_@i += xs[at + down * 4u + @iu] * w;
 //!end
         }
     }
-//!for i FOUR
+//!for i 4
     {
         let t = token0 + down * 4u + @iu;
         for (var j = 0u; j < 4u; j++) {

@@ -23,11 +23,8 @@ impl Table {
     }
 
     pub(crate) fn add_int8(&mut self, model: &str, calls: &str, rms: f64, limit: f64) {
-        writeln!(
-            self.rows,
-            "| {model} | {calls}, int8 activations | RMS {rms:.1e} | | | RMS {limit:.0e} |"
-        )
-        .expect("writing to a string");
+        writeln!(self.rows, "| {model} | {calls}, int8 activations | RMS {rms:.1e} | | | RMS {limit:.0e} |")
+            .expect("writing to a string");
     }
 
     pub(crate) fn markdown(&self) -> String {

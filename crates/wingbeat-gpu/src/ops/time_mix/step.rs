@@ -133,18 +133,24 @@ fn ups(pass: &Pass<'_>, args: &LowRankMixV7<'_, GpuBackend>) -> Option<(usize, U
     Some((share, ups))
 }
 
-fn dispatch(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>, share: usize, ups: Ups) {
-    let TimeMixV7 { r, w, k, v, v_first, v_gate, a, g, y, k_k, k_a, r_k, ln_x, state, head_size, .. } = args;
-    let width = r.width;
-    let mut constants = vec![
+/// Constants of the kernel, but for the low-rank matrices.
+fn variant(head_size: usize, share: usize, gate: bool, subgroup: bool) -> Vec<(&'static str, u32)> {
+    vec![
         ("N", head_size as u32),
         ("SHARE", share as u32),
         ("THREADS", (head_size * share) as u32),
         ("FOURS", (head_size / share / 4) as u32),
-        ("GATE", u32::from(v_gate.is_some())),
+        ("GATE", u32::from(gate)),
         ("STATES4", 1),
-        ("SUBGROUP", u32::from(pass.backend.shared.device.capabilities.subgroup.is_some())),
-    ];
+        ("SUBGROUP", u32::from(subgroup)),
+    ]
+}
+
+fn dispatch(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>, share: usize, ups: Ups) {
+    let TimeMixV7 { r, w, k, v, v_first, v_gate, a, g, y, k_k, k_a, r_k, ln_x, state, head_size, .. } = args;
+    let width = r.width;
+    let subgroup = pass.backend.shared.device.capabilities.subgroup;
+    let mut constants = variant(head_size, share, v_gate.is_some(), subgroup.is_some());
     let label = if ups.arena.is_some() { "low_rank_mix_v7" } else { "time_mix_v7" };
     constants.extend(&ups.constants);
     let chunks = std::mem::take(&mut pass.chunks);
@@ -171,4 +177,27 @@ fn dispatch(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>, share: usize, 
         );
     }
     pass.chunks = chunks;
+}
+
+/// The kernel of this file in its variants: head sizes, and low-rank matrices of each layout.
+#[cfg(test)]
+pub(in crate::ops) fn checked() -> Vec<crate::ops::check::Checked> {
+    use crate::weights::Layout;
+    let mut keys = Vec::new();
+    for (n, gate, subgroup) in [(64, true, true), (64, false, false), (128, true, false), (16, false, true)] {
+        let share = share(n).expect("a head size that the kernel can have");
+        keys.push(key("time_mix_v7", &variant(n, share, gate, subgroup)));
+        for layout in Layout::ALL {
+            let mut constants = variant(n, share, gate, subgroup);
+            let matrices = 3 + u32::from(gate);
+            for (u, names) in OF_UPS.into_iter().enumerate().take(matrices as usize) {
+                let values = [layout as u32, 256, 4, 32 * u as u32, 5];
+                constants.extend(names.into_iter().zip(values));
+            }
+            constants.extend([(layout.constant(), 1), ("UPS", matrices), ("STAGED", 32 * matrices)]);
+            constants.push(("TURNS", (LANES / share) as u32));
+            keys.push(key("time_mix_v7", &constants));
+        }
+    }
+    vec![checked!(TimeMixParams { at, low, out, vectors, norm, eps, ups }, keys)]
 }

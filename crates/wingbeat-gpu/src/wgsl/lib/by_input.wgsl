@@ -1,6 +1,14 @@
 // Weights that are kept by input: of each input all outputs, in bands of 256 inputs (weights/by_input.rs writes them).
 // kind: layout, 16, eights of outputs << 8.
 
+// Where eight small integers lie in a word, one after the other.
+const LOW = vec4<u32>(0u, 4u, 8u, 12u);
+const HIGH = vec4<u32>(16u, 20u, 24u, 28u);
+const ONES_LOW = vec4<u32>(0u, 1u, 2u, 3u);
+const ONES_HIGH = vec4<u32>(4u, 5u, 6u, 7u);
+const PAIRS_LOW = vec4<u32>(0u, 2u, 4u, 6u);
+const PAIRS_HIGH = vec4<u32>(8u, 10u, 12u, 14u);
+
 // w = q * s + m, of eight outputs.
 struct Scales { s: Eight, m: Eight }
 
@@ -164,8 +172,9 @@ fn scales8(kind: u32, planes: vec3<u32>, input: u32, r8: u32) -> Scales {
         case 7u, 8u: {
             let d = both_halves(at + band * 5u * words);
             let group = (input >> 5u) & 7u;
-            let s = bytes8(at + (band * 5u + 1u + (group >> 2u)) * words, group & 3u);
-            let m = bytes8(at + (band * 5u + 3u + (group >> 2u)) * words, group & 3u);
+            let word = at + (band * 5u + 1u + (group >> 1u)) * words;
+            let s = bytes8(word, (group & 1u) * 2u);
+            let m = bytes8(word, (group & 1u) * 2u + 1u);
             out.s = Eight(d[0].a * vec4<f32>(s[0]), d[0].b * vec4<f32>(s[1]));
             out.m = Eight(-d[1].a * vec4<f32>(m[0]), -d[1].b * vec4<f32>(m[1]));
         }

@@ -5,12 +5,13 @@ struct Eight { a: vec4<f32>, b: vec4<f32> }
 //!include by_input
 //!end
 
-const LOW = vec4<u32>(0u, 4u, 8u, 12u);
-const HIGH = vec4<u32>(16u, 20u, 24u, 28u);
-const ONES_LOW = vec4<u32>(0u, 1u, 2u, 3u);
-const ONES_HIGH = vec4<u32>(4u, 5u, 6u, 7u);
-const PAIRS_LOW = vec4<u32>(0u, 2u, 4u, 6u);
-const PAIRS_HIGH = vec4<u32>(8u, 10u, 12u, 14u);
+const NIBBLES = 0x0f0f0f0fu;
+const PAIRS = 0x03030303u;
+const BITS = 0x01010101u;
+
+fn bytes_of(word: u32) -> vec4<f32> {
+    return vec4<f32>(unpack4xU8(word));
+}
 
 fn half_of(word: u32, which: u32) -> f32 {
     let both = unpack2x16float(word);
@@ -62,89 +63,89 @@ fn load8(kind: u32, planes: vec3<u32>, cols: u32, row: u32, k8: u32) -> Eight {
 //!if HAS_Q4_0
         case 4u: {
             let n32 = cols >> 5u;
-            let q = vec4<u32>(weights1[planes.x + row * (n32 * 4u) + k8]);
+            let q = weights1[planes.x + row * (n32 * 4u) + k8];
             let block = k8 >> 2u;
             let d = half_of(weights1[planes.y + row * ((n32 + 1u) >> 1u) + (block >> 1u)], block & 1u);
-            w.a = (vec4<f32>((q >> LOW) & vec4<u32>(15u)) - 8.0) * d;
-            w.b = (vec4<f32>((q >> HIGH) & vec4<u32>(15u)) - 8.0) * d;
+            w.a = (bytes_of(q & NIBBLES) - 8.0) * d;
+            w.b = (bytes_of((q >> 4u) & NIBBLES) - 8.0) * d;
         }
 //!end
 //!if HAS_Q5_0
         case 5u: {
             let n32 = cols >> 5u;
-            let q = vec4<u32>(weights1[planes.x + row * (n32 * 4u) + k8]);
+            let q = weights1[planes.x + row * (n32 * 4u) + k8];
             let block = k8 >> 2u;
-            let h = vec4<u32>(weights1[planes.z + row * n32 + block] >> ((k8 & 3u) * 8u));
+            let h = weights1[planes.z + row * n32 + block] >> ((k8 & 3u) * 2u);
             let d = half_of(weights1[planes.y + row * ((n32 + 1u) >> 1u) + (block >> 1u)], block & 1u);
-            w.a = (vec4<f32>(((q >> LOW) & vec4<u32>(15u)) | (((h >> ONES_LOW) & vec4<u32>(1u)) << vec4<u32>(4u))) - 16.0) * d;
-            w.b = (vec4<f32>(((q >> HIGH) & vec4<u32>(15u)) | (((h >> ONES_HIGH) & vec4<u32>(1u)) << vec4<u32>(4u))) - 16.0) * d;
+            w.a = (bytes_of((q & NIBBLES) | ((h & BITS) << 4u)) - 16.0) * d;
+            w.b = (bytes_of(((q >> 4u) & NIBBLES) | (((h >> 1u) & BITS) << 4u)) - 16.0) * d;
         }
 //!end
 //!if HAS_Q5_1
         case 6u: {
             let n32 = cols >> 5u;
-            let q = vec4<u32>(weights1[planes.x + row * (n32 * 4u) + k8]);
+            let q = weights1[planes.x + row * (n32 * 4u) + k8];
             let block = k8 >> 2u;
-            let h = vec4<u32>(weights1[planes.z + row * n32 + block] >> ((k8 & 3u) * 8u));
+            let h = weights1[planes.z + row * n32 + block] >> ((k8 & 3u) * 2u);
             let dm = unpack2x16float(weights1[planes.y + row * n32 + block]);
-            w.a = vec4<f32>(((q >> LOW) & vec4<u32>(15u)) | (((h >> ONES_LOW) & vec4<u32>(1u)) << vec4<u32>(4u))) * dm.x + dm.y;
-            w.b = vec4<f32>(((q >> HIGH) & vec4<u32>(15u)) | (((h >> ONES_HIGH) & vec4<u32>(1u)) << vec4<u32>(4u))) * dm.x + dm.y;
+            w.a = bytes_of((q & NIBBLES) | ((h & BITS) << 4u)) * dm.x + dm.y;
+            w.b = bytes_of(((q >> 4u) & NIBBLES) | (((h >> 1u) & BITS) << 4u)) * dm.x + dm.y;
         }
 //!end
 //!if HAS_Q4K
         case 7u: {
             let n256 = cols >> 8u;
-            let q = vec4<u32>(weights1[planes.x + row * (n256 * 32u) + k8]);
+            let q = weights1[planes.x + row * (n256 * 32u) + k8];
             let head = planes.y + (row * n256 + (k8 >> 5u)) * 5u;
             let group = (k8 >> 2u) & 7u;
-            let shift = (group & 3u) * 8u;
             let d = unpack2x16float(weights1[head]);
-            let s = d.x * f32((weights1[head + 1u + (group >> 2u)] >> shift) & 255u);
-            let m = d.y * f32((weights1[head + 3u + (group >> 2u)] >> shift) & 255u);
-            w.a = vec4<f32>((q >> LOW) & vec4<u32>(15u)) * s - m;
-            w.b = vec4<f32>((q >> HIGH) & vec4<u32>(15u)) * s - m;
+            let packed = weights1[head + 1u + (group >> 1u)] >> ((group & 1u) * 16u);
+            let s = d.x * f32(packed & 255u);
+            let m = d.y * f32((packed >> 8u) & 255u);
+            w.a = bytes_of(q & NIBBLES) * s - m;
+            w.b = bytes_of((q >> 4u) & NIBBLES) * s - m;
         }
 //!end
 //!if HAS_Q5K
         case 8u: {
             let n256 = cols >> 8u;
-            let q = vec4<u32>(weights1[planes.x + row * (n256 * 32u) + k8]);
-            let h = vec4<u32>(weights1[planes.z + row * (n256 * 8u) + (k8 >> 2u)] >> ((k8 & 3u) * 8u));
+            let q = weights1[planes.x + row * (n256 * 32u) + k8];
+            let h = weights1[planes.z + row * (n256 * 8u) + (k8 >> 2u)] >> ((k8 & 3u) * 2u);
             let head = planes.y + (row * n256 + (k8 >> 5u)) * 5u;
             let group = (k8 >> 2u) & 7u;
-            let shift = (group & 3u) * 8u;
             let d = unpack2x16float(weights1[head]);
-            let s = d.x * f32((weights1[head + 1u + (group >> 2u)] >> shift) & 255u);
-            let m = d.y * f32((weights1[head + 3u + (group >> 2u)] >> shift) & 255u);
-            w.a = vec4<f32>(((q >> LOW) & vec4<u32>(15u)) | (((h >> ONES_LOW) & vec4<u32>(1u)) << vec4<u32>(4u))) * s - m;
-            w.b = vec4<f32>(((q >> HIGH) & vec4<u32>(15u)) | (((h >> ONES_HIGH) & vec4<u32>(1u)) << vec4<u32>(4u))) * s - m;
+            let packed = weights1[head + 1u + (group >> 1u)] >> ((group & 1u) * 16u);
+            let s = d.x * f32(packed & 255u);
+            let m = d.y * f32((packed >> 8u) & 255u);
+            w.a = bytes_of((q & NIBBLES) | ((h & BITS) << 4u)) * s - m;
+            w.b = bytes_of(((q >> 4u) & NIBBLES) | (((h >> 1u) & BITS) << 4u)) * s - m;
         }
 //!end
 //!if HAS_Q6K
         case 9u: {
             let n256 = cols >> 8u;
-            let q = vec4<u32>(weights1[planes.x + row * (n256 * 32u) + k8]);
-            let h = vec4<u32>(weights1[planes.z + row * (n256 * 16u) + (k8 >> 1u)] >> ((k8 & 1u) * 16u));
+            let q = weights1[planes.x + row * (n256 * 32u) + k8];
+            let h = weights1[planes.z + row * (n256 * 16u) + (k8 >> 1u)] >> ((k8 & 1u) * 4u);
             let head = planes.y + (row * n256 + (k8 >> 5u)) * 5u;
             let group = (k8 >> 1u) & 15u;
             let scale = extractBits(bitcast<i32>(weights1[head + 1u + (group >> 2u)]), (group & 3u) * 8u, 8u);
             let s = bitcast<f32>(weights1[head]) * f32(scale);
-            w.a = (vec4<f32>(((q >> LOW) & vec4<u32>(15u)) | (((h >> PAIRS_LOW) & vec4<u32>(3u)) << vec4<u32>(4u))) - 32.0) * s;
-            w.b = (vec4<f32>(((q >> HIGH) & vec4<u32>(15u)) | (((h >> PAIRS_HIGH) & vec4<u32>(3u)) << vec4<u32>(4u))) - 32.0) * s;
+            w.a = (bytes_of((q & NIBBLES) | ((h & PAIRS) << 4u)) - 32.0) * s;
+            w.b = (bytes_of(((q >> 4u) & NIBBLES) | (((h >> 2u) & PAIRS) << 4u)) - 32.0) * s;
         }
 //!end
 //!if HAS_Q2K
         case 10u: {
             let n256 = cols >> 8u;
-            let q = vec4<u32>(weights1[planes.x + row * (n256 * 16u) + (k8 >> 1u)] >> ((k8 & 1u) * 16u));
+            let q = weights1[planes.x + row * (n256 * 16u) + (k8 >> 1u)] >> ((k8 & 1u) * 4u);
             let head = planes.y + (row * n256 + (k8 >> 5u)) * 5u;
             let group = (k8 >> 1u) & 15u;
             let d = unpack2x16float(weights1[head]);
             let packed = weights1[head + 1u + (group >> 2u)] >> ((group & 3u) * 8u);
             let s = d.x * f32(packed & 15u);
             let m = d.y * f32((packed >> 4u) & 15u);
-            w.a = vec4<f32>((q >> PAIRS_LOW) & vec4<u32>(3u)) * s - m;
-            w.b = vec4<f32>((q >> PAIRS_HIGH) & vec4<u32>(3u)) * s - m;
+            w.a = bytes_of(q & PAIRS) * s - m;
+            w.b = bytes_of((q >> 2u) & PAIRS) * s - m;
         }
 //!end
         default: {}

@@ -1,0 +1,93 @@
+//! Tests of all kernels without a device: every variant is valid WGSL that keeps within a workgroup's memory, and the
+//! parameters of Rust are those of WGSL.
+//!
+//! A file of operations lists its kernels in a function `checked`; [`all`] calls them. A kernel that nobody lists fails
+//! a test.
+
+use crate::{kernels::Key, source};
+use naga::{
+    AddressSpace, Module, TypeInner,
+    valid::{Capabilities, ValidationFlags, Validator},
+};
+use std::collections::BTreeSet;
+
+/// A parameter struct, and the variants of kernels that take it.
+pub(super) struct Checked {
+    pub(super) name: &'static str,
+    pub(super) size: usize,
+    /// Names and offsets.
+    pub(super) fields: Vec<(&'static str, usize)>,
+    pub(super) keys: Vec<Key>,
+}
+
+/// `checked!(Struct { every, field }, variants)`
+macro_rules! checked {
+    ($name:ident { $($field:ident),* }, $keys:expr) => {
+        crate::ops::check::Checked {
+            name: stringify!($name),
+            size: size_of::<$name>(),
+            fields: vec![$((stringify!($field), std::mem::offset_of!($name, $field))),*],
+            keys: Vec::from($keys),
+        }
+    };
+}
+
+fn all() -> Vec<Checked> {
+    [
+        super::linear::tests::checked(),
+        super::rows::checked(),
+        super::sparse::checked(),
+        super::time_mix::checked(),
+        super::time_mix::step::checked(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// The module of a variant, parsed and validated.
+pub(super) fn valid(key: &Key) -> Module {
+    let text = source::expand(key.file, &key.constants);
+    let module = naga::front::wgsl::parse_str(&text)
+        .unwrap_or_else(|error| panic!("{key:?}: {}", error.emit_to_string(&text)));
+    Validator::new(ValidationFlags::all(), Capabilities::all())
+        .validate(&module)
+        .unwrap_or_else(|error| panic!("{key:?}: {}", error.emit_to_string(&text)));
+    module
+}
+
+/// Bytes of shared memory that a module declares.
+pub(super) fn workgroup_bytes(module: &Module) -> u32 {
+    let shared = module.global_variables.iter().filter(|(_, global)| global.space == AddressSpace::WorkGroup);
+    shared.map(|(_, global)| module.types[global.ty].inner.size(module.to_ctx())).sum()
+}
+
+#[test]
+fn every_variant_is_valid_and_takes_its_parameters() {
+    for Checked { name, size, fields, keys } in all() {
+        for key in keys {
+            let module = valid(&key);
+            let (_, params) = module
+                .types
+                .iter()
+                .find(|(_, ty)| ty.name.as_deref() == Some("Params"))
+                .unwrap_or_else(|| panic!("{key:?} has no Params"));
+            let TypeInner::Struct { members, span } = &params.inner else { panic!("{key:?}: Params") };
+            let found: Vec<_> =
+                members.iter().map(|m| (m.name.as_deref().unwrap_or_default(), m.offset as usize)).collect();
+            assert_eq!((fields.as_slice(), size), (found.as_slice(), *span as usize), "{name} and {key:?}");
+            // What WebGPU promises, unless the kernel is chosen by what the adapter has.
+            let by_room = ["linear_cooperative", "time_mix_v7"].contains(&key.file);
+            let most = if by_room { 48 << 10 } else { 16 << 10 };
+            let bytes = workgroup_bytes(&module);
+            assert!(bytes <= most, "{key:?} shares {bytes} bytes, at most {most} may be");
+        }
+    }
+}
+
+#[test]
+fn every_kernel_is_checked() {
+    let checked: BTreeSet<_> = all().iter().flat_map(|c| &c.keys).map(|key| key.file).collect();
+    let missing: Vec<_> = source::kernels().filter(|name| !checked.contains(name)).collect();
+    assert!(missing.is_empty(), "list these in a `checked` function: {missing:?}");
+}

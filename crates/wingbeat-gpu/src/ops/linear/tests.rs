@@ -1,0 +1,122 @@
+//! The variants of products for the check of all kernels; the tiles of `linear_cooperative` without its hardware.
+
+use super::*;
+use crate::{GpuOptions, ops::check};
+use wingbeat_backend::{
+    Backend, Orientation, StateLayout,
+    conformance::{Case, Random, random_matrix},
+    reference::Reference,
+    tolerance::product,
+};
+use wingbeat_format::DType;
+
+/// Each layout alone, one of integers with one of floats, and all together.
+fn mixtures() -> impl Iterator<Item = Vec<Layout>> {
+    let mixed = [vec![Layout::F32, Layout::Q4K], Layout::ALL.to_vec()];
+    Layout::ALL.map(|layout| vec![layout]).into_iter().chain(mixed)
+}
+
+pub(in crate::ops) fn checked() -> Vec<check::Checked> {
+    let mut keys = Vec::new();
+    for layouts in mixtures() {
+        let constants = || meeting(&layouts);
+        keys.push(tiles(constants()).key);
+        for subgroup in [None, Some(8), Some(32), Some(64)] {
+            for n_rows in [1, 2, 4, 8] {
+                keys.push(rows(constants(), subgroup, n_rows).key);
+                for weight_rows in [1, 1 << 14, 1 << 16] {
+                    keys.push(int8(constants(), subgroup, n_rows, weight_rows).key);
+                }
+            }
+        }
+        for tile in &COOPERATIVE_TILES {
+            for (ragged, kind) in [(true, "COOPERATIVE"), (false, "COOPERATIVE"), (true, "F16")] {
+                let mut constants = constants();
+                constants.push((kind, 1));
+                keys.push(tile.method(constants, ragged).key);
+            }
+        }
+    }
+    vec![checked!(LinearParams { n, jobs }, keys)]
+}
+
+#[test]
+fn tiles_know_their_shared_memory() {
+    for tile in &COOPERATIVE_TILES {
+        let mut constants = meeting(&[Layout::Q4K]);
+        constants.push(("COOPERATIVE", 1));
+        let module = check::valid(&tile.method(constants, false).key);
+        assert_eq!(check::workgroup_bytes(&module) as usize, tile.shared_bytes());
+    }
+}
+
+#[test]
+fn the_largest_tile_that_keeps_a_device_busy_is_chosen() {
+    let size = |n_rows, weight_rows, bytes| Tile::choose(n_rows, weight_rows, bytes).size();
+    assert_eq!(size(512, 8192, 48 << 10), [128, 128]);
+    assert_eq!(size(512, 8192, 32 << 10), [64, 64]);
+    assert_eq!(size(512, 2048, 48 << 10), [64, 64]);
+    assert_eq!(size(33, 65536, 48 << 10), [64, 64]);
+    assert_eq!(size(9, 65536, 48 << 10), [32, 64]);
+    assert_eq!(size(512, 64, 48 << 10), [32, 64]);
+}
+
+/// Everything of `linear_cooperative` but the matrices themselves, in plain loops: staging, unpacking, ragged edges.
+#[test]
+fn cooperative_tiles_agree_with_the_reference() {
+    let backend = match GpuBackend::new(&GpuOptions::default()) {
+        Ok(backend) if backend.shared.device.capabilities.f16 => backend,
+        _ => return eprintln!("skipped: no adapter with half precision"),
+    };
+    let cases = [
+        (DType::F16, 37, 31, 33),
+        (DType::BF16, 150, 131, 140),
+        (DType::Q4K, 67, 512, 17),
+        (DType::Q6K, 130, 256, 66),
+        (DType::Q8_0, 64, 96, 9),
+    ];
+    for ((dtype, weight_rows, cols, n_rows), sparse_input) in
+        cases.into_iter().flat_map(|case| [(case, false), (case, true)])
+    {
+        for tile in &COOPERATIVE_TILES {
+            let by = if sparse_input { "kept by input" } else { "kept by output" };
+            let label = format!("{} {weight_rows}x{cols} T={n_rows} {:?}, {by}", dtype.name(), tile.size());
+            let mut case = Case::new(&backend, 1, label);
+            let mut source =
+                random_matrix(&mut Random::new(7), dtype, weight_rows, cols, Orientation::RowMajor);
+            source.sparse_input = sparse_input;
+            let (x, before) = (case.random.normals(n_rows * cols), case.random.normals(n_rows * weight_rows));
+            let (x_there, _) = case.buffers(n_rows, cols, &x);
+            let (y, _) = case.buffers(n_rows, weight_rows, &before);
+            let batch = case.batch(&[n_rows], 2);
+            let weight = backend.matrix(&source).expect("a matrix");
+            let mut state = backend.state(&StateLayout { slabs: Vec::new() }).expect("a state");
+            let mut pass = backend.begin(&batch, [&mut state].into_iter().collect()).expect("a pass");
+            let part = &weight.parts[0];
+            let (x_at, y_at) = (x_there.at(), y.at());
+            let group = [Product { weight: &weight, part, x: x_at, y: y_at, activation: 1, bias: 0 }];
+            let mut constants = layouts(&group);
+            constants.push(("F16", 1));
+            let method = tile.method(constants, ragged(&group));
+            dispatch(&mut pass, &group, method);
+            pass.submit().expect("a pass");
+            let mut actual = vec![0.0; n_rows * weight_rows];
+            backend.read(&y, 0, &mut actual).expect("a readable buffer");
+            let w = Reference.matrix(&source).expect("a matrix").values();
+            for t in 0..n_rows {
+                let x: Vec<f64> = x[t * cols..][..cols].iter().map(|x| f64::from(*x)).collect();
+                let row = |r: usize| &w[r * cols..][..cols];
+                let before = &before[t * weight_rows..][..weight_rows];
+                let expected: Vec<f32> = (0..weight_rows)
+                    .map(|r| {
+                        let sum: f64 = row(r).iter().zip(&x).map(|(w, x)| w * x).sum();
+                        (sum + f64::from(before[r])) as f32
+                    })
+                    .collect();
+                let limit = |r: usize| product(row(r), &x, ActivationPrecision::Half) + 1e-6;
+                let actual = &actual[t * weight_rows..][..weight_rows];
+                case.compare_row(&format!("row {t}"), actual, &expected, limit);
+            }
+        }
+    }
+}
