@@ -284,7 +284,7 @@ impl Model {
     }
 }
 
-/// Hands the weights to a device. Where the choice is ours, a GPU that cannot take the model is no error but a note.
+/// Hands the weights to a device.
 fn load_engine(
     file: &ModelFile,
     device: &Device,
@@ -298,27 +298,39 @@ fn load_engine(
         let backend = timeline.step("adapter", || GpuBackend::new(options))?;
         Ok(Box::new(timeline.step("weights", || On::load(file, backend))?))
     };
-    let engine: Box<dyn Engine> = match device {
-        Device::Cpu(options) => cpu(*options)?,
-        Device::Gpu(options) => gpu(options)?,
-        Device::Reference => Box::new(timeline.step("weights", || On::load(file, Reference))?),
+    let (engine, note) = match device {
+        Device::Cpu(options) => (cpu(*options)?, None),
+        Device::Gpu(options) => (gpu(options)?, None),
+        Device::Reference => {
+            let engine = timeline.step("weights", || On::load(file, Reference))?;
+            (Box::new(engine) as Box<dyn Engine>, None)
+        }
         Device::Auto(on_cpu) => {
             let mut options = GpuOptions::default();
             (options.hardware_only, options.exact) = (true, on_cpu.exact);
-            match gpu(&options) {
-                Ok(engine) => engine,
-                // The usual case on machines without one.
-                Err(Error::Gpu(GpuError::NoAdapter { .. })) => cpu(*on_cpu)?,
-                Err(error @ (Error::Gpu(_) | Error::Backend(_) | Error::Model(ModelError::Backend(_)))) => {
-                    let engine = cpu(*on_cpu)?;
-                    return Ok((engine, vec![format!("{error}: running on the CPU instead")]));
-                }
-                Err(error) => return Err(error),
-            }
+            or_on_cpu(gpu(&options), || cpu(*on_cpu))?
         }
     };
-    let notes = engine.notes();
+    let notes = note.into_iter().chain(engine.notes()).collect();
     Ok((engine, notes))
+}
+
+/// What came of trying a GPU, or the CPU: where the choice is ours, a GPU that cannot take the model is no error but a
+/// note, and no GPU at all not even that.
+fn or_on_cpu<E>(
+    on_gpu: Result<E, Error>,
+    cpu: impl FnOnce() -> Result<E, Error>,
+) -> Result<(E, Option<String>), Error> {
+    let note = match on_gpu {
+        Ok(engine) => return Ok((engine, None)),
+        Err(Error::Gpu(GpuError::NoAdapter { .. })) => None,
+        Err(error @ (Error::Gpu(_) | Error::Backend(_) | Error::Model(ModelError::Backend(_)))) => {
+            Some(format!("{error}: running on the CPU instead"))
+        }
+        // The file's fault: the CPU would say the same.
+        Err(error) => return Err(error),
+    };
+    Ok((cpu()?, note))
 }
 
 /// The tokenizer of a file with `n_vocab` tokens: of the vocabulary given, of the file's own, or the World one.
@@ -385,3 +397,6 @@ pub fn vocabulary_of(file: &ModelFile) -> Result<Option<Vocabulary>, Error> {
     };
     Ok(Some(Vocabulary::from_gguf(tokens.iter(), types)?))
 }
+
+#[cfg(test)]
+mod tests;
