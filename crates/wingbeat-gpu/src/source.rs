@@ -28,6 +28,7 @@ const PIECES: &[(&str, &str)] =
     files!("wgsl/lib": "bindings" "jobs" "weights" "blocks" "activation" "reduce");
 
 /// The names of all kernels.
+#[cfg(test)]
 pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().map(|(name, _)| *name)
 }
