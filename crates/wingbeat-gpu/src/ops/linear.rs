@@ -202,10 +202,10 @@ fn teams(subgroup: Option<u32>) -> ([(&'static str, u32); 3], usize) {
     (constants, (ROWS_THREADS / lanes) as usize)
 }
 
-/// Rows of weights that a team shares. A small matrix must still make enough workgroups, eight on each multiprocessor; a
-/// large one reads x less often.
+/// Rows of weights that a team shares. A small matrix must still make enough workgroups, four on each multiprocessor; a
+/// large one stages x less often.
 fn rows_of_team(most: u32, teams: usize, weight_rows: usize) -> u32 {
-    let enough = |rows: &u32| weight_rows >= 8 * BUSY * teams * *rows as usize;
+    let enough = |rows: &u32| weight_rows >= 4 * BUSY * teams * *rows as usize;
     [4, 2].into_iter().filter(|rows| *rows <= most).find(enough).unwrap_or(1)
 }
 
