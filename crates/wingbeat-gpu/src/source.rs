@@ -29,6 +29,7 @@ const PIECES: &[(&str, &str)] =
     files!("wgsl/lib": "bindings" "jobs" "weights" "by_input" "blocks" "activation" "reduce" "share" "ups");
 
 /// The names of all kernels.
+#[cfg(test)]
 pub(crate) fn kernels() -> impl Iterator<Item = &'static str> {
     KERNELS.iter().map(|(name, _)| *name)
 }

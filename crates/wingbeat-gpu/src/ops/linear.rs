@@ -198,7 +198,7 @@ fn method(shared: &Shared, group: &[Product<'_>], way: Way, n_rows: usize) -> Me
     let weight_rows = group.iter().map(|product| product.part.rows).sum();
     let subgroup = shared.device.capabilities.subgroup;
     match way {
-        Way::Rows => rows(constants, subgroup, n_rows),
+        Way::Rows => rows(constants, subgroup, n_rows, weight_rows),
         Way::Int8 => int8(constants, subgroup, n_rows, weight_rows),
         Way::Tiles => tiles(constants),
         Way::Cooperative(_) => {
@@ -218,17 +218,26 @@ fn teams(subgroup: Option<u32>) -> ([(&'static str, u32); 3], usize) {
     (constants, (ROWS_THREADS / lanes) as usize)
 }
 
-fn rows(mut constants: Vec<(&'static str, u32)>, subgroup: Option<u32>, n_rows: usize) -> Method {
-    // More rows of activations take more registers: fewer rows of weights then.
-    let (tokens, rows) = match n_rows {
-        1 => (1, 4),
-        2 => (2, 4),
-        3..=4 => (4, 2),
-        _ => (8, 2),
-    };
+/// Rows of weights that a team shares. A small matrix must still make enough workgroups, four on each multiprocessor; a
+/// large one stages x less often.
+fn rows_of_team(most: u32, teams: usize, weight_rows: usize) -> u32 {
+    let enough = |rows: &u32| weight_rows >= 4 * BUSY * teams * *rows as usize;
+    [4, 2].into_iter().filter(|rows| *rows <= most).find(enough).unwrap_or(1)
+}
+
+fn rows(
+    mut constants: Vec<(&'static str, u32)>,
+    subgroup: Option<u32>,
+    n_rows: usize,
+    weight_rows: usize,
+) -> Method {
     let (shared_out, teams) = teams(subgroup);
     constants.extend(shared_out);
-    constants.extend([("ROWS", rows), ("TOKENS", tokens), ("TILE_K", 2048 / tokens)]);
+    let tokens = n_rows.next_power_of_two().min(FEW_ROWS) as u32;
+    // More rows of activations take more registers: fewer rows of weights then.
+    let rows = rows_of_team(if tokens > 2 { 2 } else { 4 }, teams, weight_rows);
+    let ahead = 4 / rows.max(tokens).min(4);
+    constants.extend([("ROWS", rows), ("TOKENS", tokens), ("TILE_K", 2048 / tokens), ("AHEAD", ahead)]);
     Method {
         label: "linear_rows",
         key: key("linear_rows", &constants),
@@ -246,10 +255,7 @@ fn int8(
     let (shared_out, teams) = teams(subgroup);
     constants.extend(shared_out);
     let tokens = n_rows.next_power_of_two().min(FEW_ROWS) as u32;
-    // A small matrix must still make enough workgroups, eight on each multiprocessor; a large one reads x less often.
-    let enough = |rows: &u32| weight_rows >= 8 * BUSY * teams * *rows as usize;
-    let most = if tokens > 2 { 2 } else { 4 };
-    let rows = [4, 2].into_iter().filter(|rows| *rows <= most).find(enough).unwrap_or(1);
+    let rows = rows_of_team(if tokens > 2 { 2 } else { 4 }, teams, weight_rows);
     constants.extend([
         ("ROWS", rows),
         ("TOKENS", tokens),

@@ -39,6 +39,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!end
 //!end
     for (var k0 = 0u; k0 < cols; k0 += TILE_K) {
+        let eights = (min(TILE_K, cols - k0) + 7u) / 8u;
+        // The weights that a thread needs next are on their way while it computes, the first while x is staged.
+//!for u AHEAD
+        let first_@u = k0 / 8u + min(lane + @uu * LANES, eights - 1u);
+//!for r ROWS
+        var next_@r_@u = fetch8(kind, planes, cols, row_@r, first_@u);
+//!end
+//!end
         workgroupBarrier();
         for (var i = thread; i < TOKENS * TILE_8; i += THREADS) {
             let t = i / TILE_8;
@@ -60,20 +68,28 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             xb[i] = b;
         }
         workgroupBarrier();
-        let eights = (min(TILE_K, cols - k0) + 7u) / 8u;
-        for (var i = lane; i < eights; i += LANES) {
-            let k8 = k0 / 8u + i;
+        for (var i = lane; i < eights; i += LANES * AHEAD) {
+//!for u AHEAD
+            {
+//!for r ROWS
+                let w_@r = unpack8(kind, next_@r_@u);
+//!end
+                let ahead = k0 / 8u + min(i + (@uu + AHEAD) * LANES, eights - 1u);
+//!for r ROWS
+                next_@r_@u = fetch8(kind, planes, cols, row_@r, ahead);
+//!end
+                if i + @uu * LANES < eights {
 //!for t TOKENS
-            let xa_@t = xa[@tu * TILE_8 + i];
-            let xb_@t = xb[@tu * TILE_8 + i];
+                    let xa_@t = xa[@tu * TILE_8 + i + @uu * LANES];
+                    let xb_@t = xb[@tu * TILE_8 + i + @uu * LANES];
 //!end
 //!for r ROWS
-            let w_@r = load8(kind, planes, cols, row_@r, k8);
-//!end
-//!for r ROWS
 //!for t TOKENS
-            sum_@r_@t += dot(w_@r.a, xa_@t) + dot(w_@r.b, xb_@t);
+                    sum_@r_@t += dot(w_@r.a, xa_@t) + dot(w_@r.b, xb_@t);
 //!end
+//!end
+                }
+            }
 //!end
         }
     }

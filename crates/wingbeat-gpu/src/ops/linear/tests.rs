@@ -23,8 +23,8 @@ pub(in crate::ops) fn checked() -> Vec<check::Checked> {
         keys.push(tiles(constants()).key);
         for subgroup in [None, Some(8), Some(32), Some(64)] {
             for n_rows in [1, 2, 4, 8] {
-                keys.push(rows(constants(), subgroup, n_rows).key);
                 for weight_rows in [1, 1 << 14, 1 << 16] {
+                    keys.push(rows(constants(), subgroup, n_rows, weight_rows).key);
                     keys.push(int8(constants(), subgroup, n_rows, weight_rows).key);
                 }
             }

@@ -18,38 +18,79 @@ fn half_of(word: u32, which: u32) -> f32 {
     return select(both.x, both.y, which != 0u);
 }
 
+// Eight weights as far as reading goes: floats as they lie in memory, so that a kernel can have the next ones on their way
+// while it computes; others are numbers already.
+struct Raw { a: vec4<u32>, b: vec4<u32> }
+
 // planes: words where the planes begin; k8: which eight of the row.
-fn load8(kind: u32, planes: vec3<u32>, cols: u32, row: u32, k8: u32) -> Eight {
-    var w: Eight;
+fn fetch8(kind: u32, planes: vec3<u32>, cols: u32, row: u32, k8: u32) -> Raw {
+    var f: Raw;
+    let at = row * ((cols + 7u) >> 3u) + k8;
 //!if BY_INPUT
     if (kind & 16u) != 0u {
-        return load8_inputs(kind, planes, row, k8);
+        let w = load8_inputs(kind, planes, row, k8);
+        return Raw(bitcast<vec4<u32>>(w.a), bitcast<vec4<u32>>(w.b));
     }
 //!end
     switch kind {
 //!if HAS_F32
         case 0u: {
-            let at = (planes.x >> 2u) + (row * ((cols + 7u) >> 3u) + k8) * 2u;
-            w.a = bitcast<vec4<f32>>(weights4[at]);
-            w.b = bitcast<vec4<f32>>(weights4[at + 1u]);
+            f.a = weights4[(planes.x >> 2u) + at * 2u];
+            f.b = weights4[(planes.x >> 2u) + at * 2u + 1u];
         }
 //!end
 //!if HAS_F16
+        case 1u: { f.a = weights4[(planes.x >> 2u) + at]; }
+//!end
+//!if HAS_BF16
+        case 2u: { f.a = weights4[(planes.x >> 2u) + at]; }
+//!end
+        default: {
+            let w = integers8(kind, planes, cols, row, k8);
+            f.a = bitcast<vec4<u32>>(w.a);
+            f.b = bitcast<vec4<u32>>(w.b);
+        }
+    }
+    return f;
+}
+
+fn unpack8(kind: u32, f: Raw) -> Eight {
+    var w: Eight;
+//!if BY_INPUT
+    if (kind & 16u) != 0u {
+        return Eight(bitcast<vec4<f32>>(f.a), bitcast<vec4<f32>>(f.b));
+    }
+//!end
+    switch kind {
+//!if HAS_F16
         case 1u: {
-            let v = weights4[(planes.x >> 2u) + row * ((cols + 7u) >> 3u) + k8];
-            w.a = vec4<f32>(unpack2x16float(v.x), unpack2x16float(v.y));
-            w.b = vec4<f32>(unpack2x16float(v.z), unpack2x16float(v.w));
+            w.a = vec4<f32>(unpack2x16float(f.a.x), unpack2x16float(f.a.y));
+            w.b = vec4<f32>(unpack2x16float(f.a.z), unpack2x16float(f.a.w));
         }
 //!end
 //!if HAS_BF16
         case 2u: {
-            let v = weights4[(planes.x >> 2u) + row * ((cols + 7u) >> 3u) + k8];
-            let low = bitcast<vec4<f32>>(v << vec4<u32>(16u));
-            let high = bitcast<vec4<f32>>(v & vec4<u32>(0xffff0000u));
+            let low = bitcast<vec4<f32>>(f.a << vec4<u32>(16u));
+            let high = bitcast<vec4<f32>>(f.a & vec4<u32>(0xffff0000u));
             w.a = vec4<f32>(low.x, high.x, low.y, high.y);
             w.b = vec4<f32>(low.z, high.z, low.w, high.w);
         }
 //!end
+        default: {
+            w.a = bitcast<vec4<f32>>(f.a);
+            w.b = bitcast<vec4<f32>>(f.b);
+        }
+    }
+    return w;
+}
+
+fn load8(kind: u32, planes: vec3<u32>, cols: u32, row: u32, k8: u32) -> Eight {
+    return unpack8(kind, fetch8(kind, planes, cols, row, k8));
+}
+
+fn integers8(kind: u32, planes: vec3<u32>, cols: u32, row: u32, k8: u32) -> Eight {
+    var w: Eight;
+    switch kind {
 //!if HAS_Q8_0
         case 3u: {
             let n32 = cols >> 5u;
