@@ -73,6 +73,8 @@ pub struct GpuOptions {
 /// A GPU that is open.
 pub struct GpuBackend {
     pub(crate) shared: Arc<Shared>,
+    /// Room that passes use one after the other (`ops/time_mix/chunked.rs`); not in `shared`, which it keeps alive.
+    pub(crate) scratch: Mutex<Option<Arc<Buffer>>>,
 }
 
 /// What buffers and vectors keep alive.
@@ -149,7 +151,7 @@ impl GpuBackend {
             partial_sums: Mutex::new(None),
             device,
         };
-        Ok(GpuBackend { shared: Arc::new(shared) })
+        Ok(GpuBackend { shared: Arc::new(shared), scratch: Mutex::new(None) })
     }
 
     /// The adapter in use.

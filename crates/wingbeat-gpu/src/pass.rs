@@ -6,6 +6,7 @@
 use crate::{
     Buffer, GpuBackend,
     kernels::{Key, PARAM_BYTES, Slot},
+    ops::time_mix::chunked::Shares,
     profile::Cost,
     state::{Chunk, State},
     weights::Arena,
@@ -31,6 +32,10 @@ pub struct Pass<'a> {
     pub(crate) map: Vec<u32>,
     /// Whether every sequence has one token.
     pub(crate) one_token_each: bool,
+    /// How the recurrence shares out the sequences of each of `chunks`; empty before it has run.
+    pub(crate) shares: Vec<Shares>,
+    /// Room for what the recurrence stores between its kernels: kept until this pass is submitted.
+    pub(crate) scratch: Option<Arc<Buffer>>,
     dispatches: Vec<Dispatch>,
     params: Vec<u8>,
 }
@@ -112,6 +117,8 @@ impl<'a> Pass<'a> {
             map,
             one_token_each: batch.n_rows() == batch.sequences().len(),
             states,
+            shares: Vec::new(),
+            scratch: None,
             dispatches: Vec::with_capacity(256),
             params: Vec::with_capacity(256 * PARAM_BYTES as usize),
         }

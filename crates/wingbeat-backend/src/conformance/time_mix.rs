@@ -10,7 +10,7 @@ use crate::{
 
 /// Sequence lengths, heads, head size: decode, prompts that do and don't end with a chunk, mixed batches; head sizes that
 /// are and aren't lanes.
-const SHAPES: [(&[usize], usize, usize); 11] = [
+const SHAPES: [(&[usize], usize, usize); 12] = [
     (&[1], 2, 64),
     (&[33], 3, 64),
     (&[1, 1, 1, 1], 1, 32),
@@ -19,6 +19,7 @@ const SHAPES: [(&[usize], usize, usize); 11] = [
     (&[300], 1, 64),
     (&[15, 1, 16, 17, 33], 2, 64),
     (&[19], 2, 20),
+    (&[9; 8], 8, 64),
     (&[7, 31, 1, 2], 2, 32),
     (&[5], 2, 10),
     (&[100, 3], 2, 128),

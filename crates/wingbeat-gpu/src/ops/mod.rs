@@ -6,7 +6,7 @@ mod check;
 mod linear;
 mod rows;
 mod sparse;
-mod time_mix;
+pub(crate) mod time_mix;
 
 use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};
 pub(crate) use linear::activation_precision;

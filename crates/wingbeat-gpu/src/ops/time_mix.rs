@@ -1,9 +1,10 @@
 //! RWKV-7's time mix: keys, recurrence, read-out.
 
-pub(super) mod step;
+pub(crate) mod chunked;
+pub(crate) mod step;
 
 use super::{key, moving, plain};
-use crate::{GpuBackend, Pass, pass::Work, profile::Cost};
+use crate::{GpuBackend, Pass, pass::InChunk, pass::Work, profile::Cost};
 use wingbeat_backend::{V7Keys, V7Readout, Wkv7};
 
 /// Threads for a head of a row.
@@ -39,26 +40,39 @@ pub(crate) struct WkvParams {
 }
 
 pub(super) fn wkv7(pass: &mut Pass<'_>, args: Wkv7<'_, GpuBackend>) {
-    let Wkv7 { r, w, k, v, kk, a, y, state, head_size } = args;
+    if chunked::wkv7(pass, &args) {
+        return;
+    }
+    let chunks = std::mem::take(&mut pass.chunks);
+    for chunk in &chunks {
+        serial(pass, &args, chunk, (chunk.sequences_at, chunk.n_sequences as usize), chunk.n_rows);
+    }
+    pass.chunks = chunks;
+}
+
+/// Token after token, over a list of sequences of a chunk of states.
+fn serial(
+    pass: &mut Pass<'_>,
+    args: &Wkv7<'_, GpuBackend>,
+    chunk: &InChunk,
+    (sequences_at, n_sequences): (u32, usize),
+    n_rows: u32,
+) {
+    let Wkv7 { r, w, k, v, kk, a, ref y, state, head_size } = *args;
     let width = r.width;
     // Threads that share a row of the state, as many as the row can be divided among and a workgroup can have.
     let share = [4, 2].into_iter().find(|share| head_size % share == 0 && head_size * share <= 256);
     let share = share.unwrap_or(1);
     let constants = [("N", head_size as u32), ("SHARE", share as u32), ("PER", (head_size / share) as u32)];
-    let chunks = std::mem::take(&mut pass.chunks);
-    for chunk in &chunks {
-        let (buffer, slab, slot) = pass.state_at(chunk, state);
-        let params = WkvParams {
-            at: [r.at(), w.at(), k.at(), v.at()],
-            more: [kk.at(), a.at(), y.at(), width as u32],
-            slot: [slab, slot, chunk.sequences_at, 0],
-        };
-        let grid = [width / head_size, chunk.n_sequences as usize, 1];
-        let cost = recurrence(chunk.n_rows, chunk.n_sequences, width, head_size);
-        let work = plain(key("wkv7", &constants), grid, cost);
-        pass.dispatch("wkv7", &params, Work { state: buffer, ..work });
-    }
-    pass.chunks = chunks;
+    let (buffer, slab, slot) = pass.state_at(chunk, state);
+    let params = WkvParams {
+        at: [r.at(), w.at(), k.at(), v.at()],
+        more: [kk.at(), a.at(), y.at(), width as u32],
+        slot: [slab, slot, sequences_at, 0],
+    };
+    let cost = recurrence(n_rows, n_sequences as u32, width, head_size);
+    let work = plain(key("wkv7", &constants), [width / head_size, n_sequences, 1], cost);
+    pass.dispatch("wkv7", &params, Work { state: buffer, ..work });
 }
 
 /// Reads and writes each state once, and does four operations of two on each of its values a token.

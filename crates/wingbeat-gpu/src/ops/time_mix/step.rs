@@ -60,7 +60,9 @@ const OF_UPS: [[&str; 5]; MOST_UPS] = [
 
 /// Threads that share a row of the state, if the kernel can have heads of this size.
 fn share(head_size: usize) -> Option<usize> {
-    [4, 2].into_iter().find(|share| head_size > 0 && head_size % (4 * share) == 0 && head_size * share <= 256)
+    [4, 2]
+        .into_iter()
+        .find(|share| head_size > 0 && head_size.is_multiple_of(4 * share) && head_size * share <= 256)
 }
 
 /// Bytes that a workgroup of the kernel shares, but for the low-rank matrices.

@@ -1,4 +1,5 @@
-// Sums over the SHARE neighbouring threads that share a row (SHARE a power of two) of THREADS. Every thread must call
+// Sums over the SHARE neighbouring threads that share a row (SHARE a power of two, no more than a subgroup has lanes;
+// neighbouring threads are neighbouring lanes). Every thread must call
 // this, in uniform control flow. Needs: subgroups where SUBGROUP.
 
 //!if SUBGROUP
