@@ -62,6 +62,7 @@ fn measure(backend: &GpuBackend, width: usize, lengths: &[usize]) -> Result<(), 
         rows: 1,
         cols: width,
         orientation: Orientation::RowMajor,
+        sparse_input: false,
         data: Bytes::from_vec(values),
     })?;
     let buffers =
