@@ -174,7 +174,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         match on {
             true => Err(BackendError::Device {
                 device: self.describe(),
-                what: "this device has no kernel times".to_owned(),
+                what: "it has no times of kernels; GPUs with time stamps have".to_owned(),
             }),
             false => Ok(()),
         }
@@ -183,6 +183,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// What was measured since [`Backend::profile`], the longest first.
     fn kernel_times(&self) -> Vec<KernelTime> {
         Vec::new()
+    }
+
+    /// Bytes a second at which kernels can read the device's memory, measured when it is asked for; none where the device
+    /// cannot tell.
+    fn read_bandwidth(&self) -> Option<f64> {
+        None
     }
 }
 

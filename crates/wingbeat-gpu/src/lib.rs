@@ -349,4 +349,7 @@ impl Backend for GpuBackend {
         let profiler = self.shared.profiler.lock().unwrap_or_else(PoisonError::into_inner);
         profiler.as_ref().map(Profiler::sums).unwrap_or_default()
     }
+    fn read_bandwidth(&self) -> Option<f64> {
+        ops::read_bandwidth(&self.shared).ok().filter(|rate| *rate > 0.0)
+    }
 }

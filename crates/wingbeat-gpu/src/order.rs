@@ -75,6 +75,11 @@ impl Order {
         self.params.write(device, params)
     }
 
+    /// Forgets the bind groups of weights that go: they keep their buffer alive.
+    pub(crate) fn forget_weights(&mut self, id: u64) {
+        self.binds.retain(|[weights, _], _| *weights != id);
+    }
+
     /// The bind group of a dispatch.
     pub(crate) fn bind(
         &mut self,

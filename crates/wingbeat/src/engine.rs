@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 use wingbeat_backend::{Backend, KernelTime, StateLayout};
 use wingbeat_format::ModelFile;
+use wingbeat_gpu::{AdapterSummary, GpuBackend};
 use wingbeat_model::{Config, Forward, Output, Progress, Sequence, Version, Want};
 
 /// A state of some backend; only the engine that made it knows its type.
@@ -36,6 +37,9 @@ pub(crate) trait Engine: Send + Sync {
     fn notes(&self) -> Vec<String>;
     fn profile(&self, on: bool) -> Result<(), Error>;
     fn kernel_times(&self) -> Vec<KernelTime>;
+    fn read_bandwidth(&self) -> Option<f64>;
+    /// The adapter, where it runs on one.
+    fn adapter(&self) -> Option<&AdapterSummary>;
     fn forward(
         &self,
         sequences: &mut [AnySequence<'_>],
@@ -107,6 +111,15 @@ impl<B: Backend> Engine for On<B> {
 
     fn kernel_times(&self) -> Vec<KernelTime> {
         self.backend.kernel_times()
+    }
+
+    fn read_bandwidth(&self) -> Option<f64> {
+        self.backend.read_bandwidth()
+    }
+
+    fn adapter(&self) -> Option<&AdapterSummary> {
+        let backend: &dyn Any = &self.backend;
+        backend.downcast_ref().map(GpuBackend::adapter)
     }
 
     fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error> {

@@ -16,7 +16,7 @@ use std::{
 use wingbeat_backend::{KernelTime, StateLayout, reference::Reference};
 use wingbeat_cpu::{CpuBackend, CpuOptions};
 use wingbeat_format::{Array, ModelFile};
-use wingbeat_gpu::{GpuBackend, GpuError, GpuOptions};
+use wingbeat_gpu::{AdapterSummary, GpuBackend, GpuError, GpuOptions};
 use wingbeat_model::{Config, ModelError, Output, Progress, Version, Want};
 use wingbeat_tokenizer::{Tokenizer, Vocabulary};
 
@@ -170,6 +170,16 @@ impl Model {
     /// The times since [`Model::profile`], the longest first.
     pub fn kernel_times(&self) -> Vec<KernelTime> {
         self.inner.engine.kernel_times()
+    }
+
+    /// Bytes a second at which the device's kernels can read its memory, measured now; none where it cannot tell (CPUs).
+    pub fn read_bandwidth(&self) -> Option<f64> {
+        self.inner.engine.read_bandwidth()
+    }
+
+    /// The GPU that it runs on, if it does.
+    pub fn adapter(&self) -> Option<&AdapterSummary> {
+        self.inner.engine.adapter()
     }
 
     /// What tells this model from any other: 32 hexadecimal digits, kept in the files of its states.

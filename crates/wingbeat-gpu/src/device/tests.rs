@@ -154,6 +154,24 @@ fn a_kernel_that_cannot_be_made_is_an_error() {
 }
 
 #[test]
+fn reads_are_measured_and_leave_nothing() {
+    for without in ["", "all"] {
+        let change = &mut |options: &mut GpuOptions| options.without = without.parse().ok();
+        let Some(backend) = open_with(change) else { return };
+        let table = backend.matrix(&table(10)).expect("a matrix");
+        backend.loaded().expect("uploads");
+        let mut state = backend.state(&layout()).expect("a state");
+        for _ in 0..2 {
+            assert_eq!(embed(&backend, &table, 7, &mut state).expect("a pass"), 7.0);
+            let rate = backend.read_bandwidth().expect("a rate");
+            assert!((1e7..1e14).contains(&rate), "{rate} bytes a second");
+        }
+        backend.shared.device.wgpu.destroy();
+        assert_eq!(backend.read_bandwidth(), None);
+    }
+}
+
+#[test]
 fn too_large_is_out_of_memory() {
     let Some(backend) = open() else { return };
     let out_of_memory = |error| matches!(error, BackendError::OutOfMemory { .. });

@@ -34,6 +34,7 @@ macro_rules! checked {
 
 fn all() -> Vec<Checked> {
     [
+        super::bandwidth::checked(),
         super::linear::tests::checked(),
         super::rows::checked(),
         super::sparse::checked(),

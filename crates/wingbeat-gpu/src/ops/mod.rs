@@ -3,12 +3,14 @@
 #[cfg(test)]
 #[macro_use]
 mod check;
+mod bandwidth;
 mod linear;
 mod rows;
 mod sparse;
 pub(crate) mod time_mix;
 
 use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};
+pub(crate) use bandwidth::read_bandwidth;
 pub(crate) use linear::activation_precision;
 use wingbeat_backend::{
     BackendError, LayerNorm, Linear, LowRankMixV7, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
