@@ -4,7 +4,7 @@
 //! library; here are flags (`args`), one file a command (`commands`), and how a program behaves in a terminal:
 //! `output` (standard output and a reader that goes away), `interrupt` (Ctrl-C), `progress` (bars), `failure` (one
 //! line for each error).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod args;
 mod cli;
@@ -21,6 +21,7 @@ use cli::Cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    leave_desktop_out();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error),
@@ -28,5 +29,19 @@ fn main() -> ExitCode {
     match cli.run() {
         Ok(code) => code,
         Err(error) => failure::report(&error),
+    }
+}
+
+/// Mesa's Vulkan layer that sorts GPUs by what the desktop uses complains on standard error where there is no desktop; it is
+/// not needed, as they are sorted here.
+fn leave_desktop_out() {
+    const SWITCH: &str = "NODEVICE_SELECT";
+    let is_set = |name| std::env::var_os(name).is_some();
+    if cfg!(target_os = "linux") && !is_set("XDG_RUNTIME_DIR") && !is_set(SWITCH) {
+        // SAFETY: the program has just begun, there is no other thread that could read the environment.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::env::set_var(SWITCH, "1");
+        }
     }
 }

@@ -2,107 +2,16 @@
 //!
 //! Runs on the small random models of `tests/fixtures`; tests of the demo model are skipped where it is absent.
 
+mod binary;
+
+use binary::*;
 use serde_json::Value;
 use std::{
-    io::{Read, Write},
+    io::Read,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 use tempfile::TempDir;
-use wingbeat::ModelFile;
-
-/// A GGUF with a vocabulary of 512.
-const GGUF: &str = "rwkv7-2x256-Q8_0.gguf";
-/// Official names, F32, no vocabulary.
-const SAFETENSORS: &str = "rwkv7-3x128-odd-ranks.safetensors";
-
-fn fixture(name: &str) -> String {
-    format!("{}/../../tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn has_demo() -> bool {
-    let asset = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/wingbeat-demo-26m-q8_0.gguf");
-    let present = cfg!(feature = "demo") || asset.exists();
-    if !present {
-        println!("skipped: there is no demo model");
-    }
-    present
-}
-
-/// What a run left.
-struct Run {
-    code: Option<i32>,
-    out: Vec<u8>,
-    err: String,
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wingbeat"));
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn run(args: &[&str]) -> Run {
-    let output = command(args).output().expect("the binary starts");
-    let err = String::from_utf8(output.stderr).expect("messages are UTF-8");
-    Run { code: output.status.code(), out: output.stdout, err }
-}
-
-fn run_with_input(args: &[&str], input: &[u8]) -> Run {
-    let mut child = command(args).stdin(Stdio::piped()).spawn().expect("the binary starts");
-    let mut stdin = child.stdin.take().expect("stdin is piped");
-    let input = input.to_vec();
-    let writer = std::thread::spawn(move || stdin.write_all(&input));
-    let output = child.wait_with_output().expect("the binary ends");
-    writer.join().expect("the writer does not panic").expect("the binary reads all of its input");
-    let err = String::from_utf8(output.stderr).expect("messages are UTF-8");
-    Run { code: output.status.code(), out: output.stdout, err }
-}
-
-/// Runs what must succeed and returns standard output.
-fn ok(args: &[&str]) -> Vec<u8> {
-    let run = run(args);
-    assert_eq!(run.code, Some(0), "{args:?}: {}", run.err);
-    run.out
-}
-
-fn ok_with_input(args: &[&str], input: &[u8]) -> Vec<u8> {
-    let run = run_with_input(args, input);
-    assert_eq!(run.code, Some(0), "{args:?}: {}", run.err);
-    run.out
-}
-
-fn json(args: &[&str]) -> Value {
-    serde_json::from_slice(&ok(args)).expect("standard output is JSON")
-}
-
-fn keys(value: &Value) -> Vec<&str> {
-    value.as_object().expect("an object").keys().map(String::as_str).collect()
-}
-
-fn path(dir: &TempDir, name: &str) -> String {
-    dir.path().join(name).display().to_string()
-}
-
-fn temp_dir() -> TempDir {
-    tempfile::tempdir().expect("a temporary directory")
-}
-
-/// Values of a tensor in a safetensors file.
-fn values(file: &str, tensor: &str) -> Vec<f32> {
-    let file = ModelFile::open(file).expect("a safetensors file");
-    file.tensor(tensor).unwrap_or_else(|| panic!("tensor {tensor}")).to_f32()
-}
-
-/// Largest difference, in units of the expected values' standard deviation.
-fn distance(found: &[f32], expected: &[f32]) -> f32 {
-    assert_eq!(found.len(), expected.len());
-    let n = expected.len() as f32;
-    let mean = expected.iter().sum::<f32>() / n;
-    let deviation = (expected.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / n).sqrt();
-    let largest = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-    largest / deviation
-}
 
 #[test]
 fn greedy_text_is_the_same_every_time() {
@@ -433,123 +342,6 @@ fn the_demo_model_is_there_without_a_flag() {
     assert!(found["text"].as_str().is_some_and(|text| text.starts_with(" night")), "{found}");
     assert_eq!(json(&["inspect", "--json"])["n_vocab"], 8192);
     assert_eq!(ok_with_input(&["tokenize", "--decode"], &ok(&["tokenize", "stormy"])), b"stormy");
-}
-
-/// Keys of a figure that comes from several runs.
-fn spread(key: &str) -> Vec<String> {
-    ["", "_min", "_max", "_runs"].map(|ending| format!("{key}{ending}")).to_vec()
-}
-
-/// What every report of `bench --json` begins with.
-const BENCH_FACTS: [&str; 12] = [
-    "version",
-    "model",
-    "type",
-    "zeros",
-    "n_layers",
-    "n_channels",
-    "n_vocab",
-    "params_m",
-    "size_mb",
-    "device",
-    "processor",
-    "threads",
-];
-
-#[test]
-fn bench_has_every_figure_asked_for() {
-    let found = json(&["bench", "-m", &fixture(GGUF), "--json", "--budget", "0", "--batches", "2,5"]);
-    let mut expected: Vec<String> = BENCH_FACTS.iter().map(|key| (*key).to_owned()).collect();
-    for key in ["load_ms", "start_to_first_token_ms"] {
-        expected.extend(spread(key));
-        expected.push(format!("{key}_first"));
-    }
-    for key in [
-        "tokenize_us",
-        "tokenize_mb_s",
-        "prefill512_tok_s",
-        "prefill2048_tok_s",
-        "par2_tok_s",
-        "par5_tok_s",
-        "doc_state_ms",
-        "field_analysis_ms",
-        "embed_ms",
-        "embed_last_ms",
-        "embed_mean_ms",
-        "gen_tok_s",
-    ] {
-        expected.extend(spread(key));
-    }
-    expected.extend(["peak_rss_mb", "rss_start_mb", "rss_anon_mb", "rss_file_mb"].map(str::to_owned));
-    expected.extend(spread("read_gb_s"));
-    expected.extend(["gen_mb_per_token", "gen_gb_s", "gen_bandwidth_fraction"].map(str::to_owned));
-    assert_eq!(keys(&found), expected);
-    for key in &expected[BENCH_FACTS.len()..] {
-        let memory = key.contains("rss") && !cfg!(target_os = "linux");
-        assert!(memory || found[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {}", found[key]);
-    }
-    assert_eq!((found["type"].as_str(), found["n_layers"].as_u64()), (Some("Q8_0"), Some(2)));
-    assert_eq!(found["zeros"], Value::Null);
-    assert_eq!(found["gen_tok_s_runs"], 3);
-}
-
-#[test]
-fn bench_measures_the_demo_model_and_only_what_is_asked_for() {
-    if !has_demo() {
-        return;
-    }
-    let base = ["bench", "--budget", "0", "--threads", "1", "--only", "gen,tokenize"];
-    let found = json(&[&base[..], &["--json"]].concat());
-    assert_eq!((found["n_vocab"].as_u64(), found["threads"].as_u64()), (Some(8192), Some(1)));
-    assert!(found["gen_tok_s"].is_number() && found["tokenize_us"].is_number());
-    for absent in ["load_ms", "read_gb_s", "prefill512_tok_s", "gen_bandwidth_fraction"] {
-        assert!(found.get(absent).is_none(), "{absent}");
-    }
-    let table = String::from_utf8(ok(&base)).expect("UTF-8");
-    assert!(table.contains("gen_tok_s") && table.contains("| tg128 |") && table.contains("26.0 million"));
-    let csv = String::from_utf8(ok(&[&base[..], &["--csv"]].concat())).expect("UTF-8");
-    assert!(csv.starts_with("version,model,type,device,threads,metric,unit,median,min,max,runs\n"), "{csv}");
-    assert!(csv.lines().any(|line| line.contains(",gen_tok_s,tok/s,") && line.ends_with(",3")), "{csv}");
-}
-
-#[test]
-fn bench_does_without_a_vocabulary() {
-    let only = "tokenize,gen,state";
-    let args = ["bench", "-m", &fixture(SAFETENSORS), "--json", "--budget", "0", "--only", only];
-    let found = json(&args);
-    assert_eq!(found["tokenize_us"], Value::Null);
-    assert!(found["gen_tok_s"].is_number() && found["doc_state_ms"].is_number());
-}
-
-#[test]
-fn bench_makes_synthetic_models() {
-    let dir = temp_dir();
-    let (kept, again, st) = (path(&dir, "a.gguf"), path(&dir, "b.gguf"), path(&dir, "c.st"));
-    let base = ["bench", "--synthetic", "tiny", "--only", "none", "--seed", "3"];
-    for (file, dtype) in [(&kept, "q8_0"), (&again, "q8_0"), (&st, "bf16")] {
-        assert!(ok(&[&base[..], &["--write", file, "--type", dtype, "--zeros", "0.8"]].concat()).is_empty());
-    }
-    assert!(std::fs::read(&kept).expect("a file") == std::fs::read(&again).expect("a file"), "one seed");
-    let inspected = json(&["inspect", "--json", &st]);
-    assert_eq!(inspected["name"], "synthetic RWKV-7 tiny, 0.80 zeros, seed 3");
-    assert_eq!(inspected["parameters"], json(&["inspect", "--json", &kept])["parameters"]);
-    assert!(!ok(&["generate", "-m", &kept, "--greedy", "-n", "5", "It was"]).is_empty());
-    // Without --write nothing stays.
-    let folder = path(&dir, "temporary");
-    std::fs::create_dir(&folder).expect("a folder");
-    let args = ["bench", "--synthetic", "tiny", "--type", "q8_0", "--budget", "0", "--only", "gen", "--json"];
-    let output = command(&args).env("TMPDIR", &folder).output().expect("the binary starts");
-    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((found["zeros"].as_f64(), found["n_channels"].as_u64()), (Some(0.9), Some(128)));
-    assert_eq!(std::fs::read_dir(&folder).expect("readable").count(), 0);
-}
-
-/// An error: exit code 1 or 2, nothing on standard output, one line that says `what`.
-fn assert_fails(run: &Run, what: &str) {
-    assert!(matches!(run.code, Some(1 | 2)), "{:?}: {}", run.code, run.err);
-    assert!(run.out.is_empty(), "{:?}", run.out);
-    assert_eq!(run.err.lines().count(), 1, "{}", run.err);
-    assert!(run.err.starts_with("error: ") && run.err.contains(what), "{what}: {}", run.err);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `wingbeat dump`: everything a model says of some tokens, as safetensors, for comparing with other programs.
 
 use crate::{
-    args::{Global, ModelArgs},
+    args::{Global, ModelArgs, ProfileArgs},
     input,
     interrupt::Interrupt,
     progress::Progress,
@@ -40,12 +40,15 @@ pub(crate) struct Dump {
     chunk: Option<usize>,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    profile: ProfileArgs,
 }
 
 impl Dump {
     pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
         let tokens = self.tokens()?;
         let model = self.model.open()?;
+        self.profile.begin(&model)?;
         let n_vocab = model.config().n_vocab;
         if let Some(at) = tokens.iter().position(|&token| token as usize >= n_vocab) {
             let token = tokens[at];
@@ -78,6 +81,7 @@ impl Dump {
         writer.write(&hidden)?;
         write_state(&mut writer, &state)?;
         writer.finish()?;
+        self.profile.end(&model)?;
         Ok(interrupt.exit_code())
     }
 
@@ -115,8 +119,8 @@ fn specs(model: &Model, n_tokens: usize) -> Vec<TensorSpec> {
 }
 
 fn write_state(writer: &mut Writer, state: &State) -> anyhow::Result<()> {
-    for slab in state.slabs() {
-        writer.write(&le_bytes(&state.read(slab.name)?.values))?;
+    for slab in state.read_all()? {
+        writer.write(&le_bytes(&slab.values))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `wingbeat generate`: text goes on from a prompt, streamed as it is made.
 
 use crate::{
-    args::{Global, ModelArgs, SamplerArgs},
+    args::{Global, ModelArgs, ProfileArgs, SamplerArgs},
     failure, input,
     interrupt::Interrupt,
     output::{self, Output},
@@ -75,6 +75,8 @@ pub(crate) struct Generate {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
+    profile: ProfileArgs,
+    #[command(flatten)]
     sampler: SamplerArgs,
 }
 
@@ -118,6 +120,7 @@ impl Generate {
         }
         let started = Instant::now();
         let model = self.model.open()?;
+        self.profile.begin(&model)?;
         self.sampler.check(&model)?;
         let tokens = match &prompt[..] {
             [] => vec![END_OF_DOCUMENT],
@@ -161,6 +164,7 @@ impl Generate {
                 failure::note(&report.summary(greedy, self.max_tokens));
             }
         }
+        self.profile.end(&model)?;
         Ok(interrupt.exit_code())
     }
 

@@ -1,7 +1,7 @@
 //! `wingbeat perplexity`: how well a model predicts a text.
 
 use crate::{
-    args::{Global, ModelArgs},
+    args::{Global, ModelArgs, ProfileArgs},
     input,
     interrupt::Interrupt,
     output,
@@ -30,12 +30,15 @@ pub(crate) struct Perplexity {
     json: bool,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    profile: ProfileArgs,
 }
 
 impl Perplexity {
     pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
         let text = input::read(&self.file)?;
         let model = self.model.open()?;
+        self.profile.begin(&model)?;
         let interrupt = Interrupt::heed()?;
         let bar = Progress::new(!global.quiet, "reading", "tokens", 0);
         let started = Instant::now();
@@ -68,6 +71,7 @@ impl Perplexity {
                 result.bits_per_byte(),
             ))?;
         }
+        self.profile.end(&model)?;
         Ok(interrupt.exit_code())
     }
 }

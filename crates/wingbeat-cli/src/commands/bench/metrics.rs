@@ -5,7 +5,8 @@ use super::{
     report::{Report, Unit},
 };
 use crate::args::ModelArgs;
-use std::time::Instant;
+use anyhow::Context;
+use std::time::{Duration, Instant};
 use wingbeat::{
     Model, Output, Rows, Sequence, State, Want,
     sampler::{Sampler, SamplerConfig},
@@ -183,8 +184,7 @@ impl Subject {
     fn document(&self, tokens: &[u32]) -> anyhow::Result<Vec<Vec<f32>>> {
         let mut state = self.model.new_state()?;
         run(&self.model, &mut state, tokens, Want::NOTHING)?;
-        let slabs = state.slabs().iter().map(|slab| Ok(state.read(slab.name)?.values));
-        slabs.collect()
+        Ok(state.read_all()?.into_iter().map(|slab| slab.values).collect())
     }
 
     /// `field_analysis_ms`.
@@ -254,6 +254,25 @@ impl Subject {
         report.push("gen_tok_s", Unit::TokensPerSecond, rates);
         report.push_llama_bench("tg128", rates);
         Ok(())
+    }
+
+    /// `read_gb_s`, where the device can tell; none where it is the processor.
+    pub(super) fn read_bandwidth(
+        &self,
+        clock: &Clock<'_>,
+        report: &mut Report,
+    ) -> anyhow::Result<Option<f64>> {
+        if self.model.adapter().is_none() {
+            return Ok(None);
+        }
+        // What a gigabyte takes.
+        let samples = clock.timed(|| {
+            let rate = self.model.read_bandwidth().context("the GPU's memory could not be measured")?;
+            Ok(Duration::from_secs_f64(1e9 / rate))
+        })?;
+        let spread = Spread::of(samples.figures(|seconds| 1.0 / seconds));
+        report.push("read_gb_s", Unit::GigabytesPerSecond, spread);
+        Ok(Some(spread.median))
     }
 
     /// `gen_mb_per_token`, `gen_gb_s`, `gen_bandwidth_fraction`: what generation reads, if it was measured, beside what

@@ -10,7 +10,7 @@ mod metrics;
 mod report;
 
 use crate::{
-    args::{Global, ModelArgs},
+    args::{Global, ModelArgs, ProfileArgs},
     commands::convert,
     interrupt::Interrupt,
     output,
@@ -79,6 +79,8 @@ pub(crate) struct Bench {
     csv: bool,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    profile: ProfileArgs,
 }
 
 /// What is measured together.
@@ -100,7 +102,7 @@ enum Group {
     Embed,
     /// One sequence, token by token
     Gen,
-    /// The machine's memory
+    /// The memory of the machine, or of the GPU
     Bandwidth,
     /// Nothing
     None,
@@ -193,6 +195,7 @@ impl Bench {
             metrics::load(&clock, &self.model, &mut report)?;
         }
         let subject = Subject::new(&self.model)?;
+        self.profile.begin(subject.model())?;
         let mut bandwidth = None;
         for (done, group) in groups.iter().enumerate() {
             bar.set(done, groups.len());
@@ -212,11 +215,15 @@ impl Bench {
                 Group::Bandwidth => {
                     // The buffer that is read is not the model's.
                     report.process(rss_at_start);
-                    bandwidth = machine::read_bandwidth(&clock, self.model.n_threads(), &mut report)?;
+                    bandwidth = match subject.read_bandwidth(&clock, &mut report)? {
+                        Some(rate) => Some(rate),
+                        None => machine::read_bandwidth(&clock, self.model.n_threads(), &mut report)?,
+                    };
                 }
             }
         }
         report.process(rss_at_start);
+        self.profile.end(subject.model())?;
         subject.weigh_generation(bandwidth, &mut report)?;
         report.facts =
             Facts::new(subject.model(), self.model.n_threads(), self.synthetic.map(|_| self.zeros))?;

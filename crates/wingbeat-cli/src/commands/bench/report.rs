@@ -93,6 +93,7 @@ impl Facts {
                 ("params_m", json!(parameters as f64 / 1e6)),
                 ("size_mb", json!(bytes as f64 / 1e6)),
                 ("device", json!(model.device())),
+                ("driver", json!(model.adapter().map(|adapter| &adapter.driver))),
                 ("processor", json!(processor_name())),
                 ("threads", json!(n_threads)),
             ],
@@ -191,7 +192,10 @@ impl Report {
             fact("n_channels"),
             fact("params_m").parse::<f64>().unwrap_or_default(),
             fact("size_mb").parse::<f64>().unwrap_or_default(),
-            fact("device"),
+            match fact("driver") {
+                none if none.is_empty() => fact("device"),
+                driver => format!("{}, driver {driver}", fact("device")),
+            },
             match fact("processor") {
                 name if name.is_empty() => "unknown processor".to_owned(),
                 name => name,
