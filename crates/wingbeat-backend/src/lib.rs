@@ -16,6 +16,7 @@ mod matrix;
 mod pass;
 mod profile;
 pub mod reference;
+mod sampling;
 mod state;
 pub mod tolerance;
 
@@ -27,6 +28,7 @@ pub use pass::{
     WKV7_DECAY_SCALE, Wkv7,
 };
 pub use profile::KernelTime;
+pub use sampling::{DeviceSampling, NO_TOKEN, SamplerStart, TokenSampler};
 pub use state::{SlabAt, SlabKind, SlabSpec, StateLayout};
 
 use smallvec::SmallVec;
@@ -51,6 +53,8 @@ pub trait Backend: Send + Sync + Sized + 'static {
     type State: Send + Sync;
     /// Operations under way, see [`Pass`].
     type Pass<'a>: Pass<Self>;
+    /// What chooses tokens on the device; [`Infallible`](std::convert::Infallible) where nothing does.
+    type Sampler: TokenSampler<Self>;
 
     /// What a person calls this device: the processor's or adapter's name and the code path in use.
     fn describe(&self) -> String;
@@ -161,6 +165,21 @@ pub trait Backend: Send + Sync + Sized + 'static {
         batch: &'a Batch,
         states: States<'a, Self::State>,
     ) -> Result<Self::Pass<'a>, BackendError>;
+
+    /// A sampler on the device for sequences that take one token each a step; none where the device does not choose
+    /// tokens, or not by these settings.
+    ///
+    /// # Errors
+    /// There is no memory for it.
+    fn sampler(
+        &self,
+        settings: &DeviceSampling,
+        n_vocab: usize,
+        n_rows: usize,
+    ) -> Result<Option<Self::Sampler>, BackendError> {
+        let _ = (settings, n_vocab, n_rows);
+        Ok(None)
+    }
 
     /// How exactly a product with `matrix` sees its activations when `rows` rows are multiplied at once. The
     /// conformance suite derives its tolerance from the answer.

@@ -107,6 +107,7 @@ impl Backend for CpuBackend {
     type Buffer = Buffer;
     type State = State;
     type Pass<'a> = CpuPass<'a>;
+    type Sampler = std::convert::Infallible;
 
     fn describe(&self) -> String {
         let threads = if self.n_threads == 1 { "thread" } else { "threads" };

@@ -157,11 +157,7 @@ impl Device {
             let _ = sender.send(result);
         });
         self.wait_for(Some(submission))?;
-        match receiver.recv_timeout(HUNG) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(self.failed(&error.to_string())),
-            Err(error) => return Err(self.failed(&error.to_string())),
-        }
+        self.mapped(&receiver)?;
         let view = staging.slice(..).get_mapped_range().map_err(|e| self.failed(&e.to_string()))?;
         let mut at = 0;
         for (index, (_, _, bytes)) in ranges.iter().enumerate() {
@@ -170,6 +166,18 @@ impl Device {
             at = end;
         }
         Ok(())
+    }
+
+    /// Waits for a buffer whose bytes were asked for, once what it waits for was submitted and waited for.
+    pub(crate) fn mapped(
+        &self,
+        receiver: &mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    ) -> Result<(), BackendError> {
+        match receiver.recv_timeout(HUNG) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.failed(&error.to_string())),
+            Err(error) => Err(self.failed(&error.to_string())),
+        }
     }
 
     /// An error of this device.

@@ -8,6 +8,7 @@
 //! - Activations lie in one buffer and weight vectors in another (`pool.rs`), so that a kernel needs few bindings.
 //! - States are slots in one buffer a layer (`state.rs`): a dispatch moves any number of sequences on.
 //! - A pass records which kernels run over what and submits once (`pass.rs`).
+//! - Tokens may be chosen here too (`sampling.rs`), so that steps of a generation follow one another without the host.
 //! - What an adapter can do chooses the kernels' variants (`capabilities.rs`, `ops/`); a plain variant of each runs under
 //!   WebGPU's default limits.
 
@@ -22,6 +23,7 @@ mod order;
 mod pass;
 mod pool;
 mod profile;
+mod sampling;
 mod source;
 mod state;
 mod weights;
@@ -30,6 +32,7 @@ pub use adapter::{AdapterChoice, AdapterKind, AdapterSummary, adapters};
 pub use capabilities::{Capabilities, ParseWithoutError, Without};
 pub use error::GpuError;
 pub use pass::Pass;
+pub use sampling::Sampler;
 pub use state::State;
 pub use weights::Matrix;
 
@@ -46,7 +49,7 @@ use std::{
 };
 use weights::{Arenas, Layout, Uploads};
 use wingbeat_backend::{
-    Backend, BackendError, Batch, KernelTime, MatrixSource, PassLimits, StateLayout, States,
+    Backend, BackendError, Batch, DeviceSampling, KernelTime, MatrixSource, PassLimits, StateLayout, States,
     tolerance::ActivationPrecision,
 };
 use wingbeat_format::DType;
@@ -182,6 +185,7 @@ impl Backend for GpuBackend {
     type Buffer = Buffer;
     type State = State;
     type Pass<'a> = Pass<'a>;
+    type Sampler = Sampler;
 
     fn describe(&self) -> String {
         let device = &self.shared.device;
@@ -333,6 +337,15 @@ impl Backend for GpuBackend {
             }
         }
         Ok(Pass::new(self, batch, states))
+    }
+
+    fn sampler(
+        &self,
+        settings: &DeviceSampling,
+        n_vocab: usize,
+        n_rows: usize,
+    ) -> Result<Option<Sampler>, BackendError> {
+        Sampler::new(&self.shared, settings, n_vocab, n_rows)
     }
 
     fn activation_precision(&self, matrix: &Matrix, rows: usize) -> ActivationPrecision {

@@ -11,7 +11,7 @@ const MOST_BINDS: usize = 1024;
 pub(crate) struct Order {
     map: Written,
     params: Written,
-    binds: HashMap<[u64; 2], wgpu::BindGroup>,
+    binds: HashMap<[u64; 3], wgpu::BindGroup>,
     /// Stand in for what a kernel does not use: one read, and one written for each place where one is.
     unused: [wgpu::Buffer; 4],
     /// Which buffers the bind groups are of, beside weights and states.
@@ -88,6 +88,7 @@ impl Order {
         vectors: &Option<(wgpu::Buffer, u64)>,
         weights: Option<&Arena>,
         state: Option<&(u64, wgpu::Buffer)>,
+        sampling: Option<&(u64, wgpu::Buffer)>,
     ) -> wgpu::BindGroup {
         let generations = [acts, vectors].map(|pool| pool.as_ref().map_or(0, |(_, generation)| *generation));
         // Bind groups keep their buffers alive: those of buffers that were replaced must go.
@@ -96,7 +97,8 @@ impl Order {
             self.binds.clear();
             self.of = of;
         }
-        let key = [weights.map_or(0, |arena| arena.id), state.map_or(0, |(id, _)| *id)];
+        let id = |buffer: Option<&(u64, wgpu::Buffer)>| buffer.map_or(0, |(id, _)| *id);
+        let key = [weights.map_or(0, |arena| arena.id), id(state), id(sampling)];
         if let Some(bind) = self.binds.get(&key) {
             return bind.clone();
         }
@@ -115,7 +117,7 @@ impl Order {
             pool(vectors, read),
             state.map_or(states_unused, |(_, buffer)| buffer).clone(),
             self.map.buffer.clone(),
-            sampling_unused.clone(),
+            sampling.map_or(sampling_unused, |(_, buffer)| buffer).clone(),
         ];
         let mut entries = vec![wgpu::BindGroupEntry {
             binding: 0,

@@ -36,6 +36,8 @@ pub struct Pass<'a> {
     pub(crate) shares: Vec<Shares>,
     /// Room for what the recurrence stores between its kernels: kept until this pass is submitted.
     pub(crate) scratch: Option<Arc<Buffer>>,
+    /// The buffer of the sampler whose tokens are embedded, if they are.
+    pub(crate) tokens_of: Option<(u64, wgpu::Buffer)>,
     dispatches: Vec<Dispatch>,
     params: Vec<u8>,
 }
@@ -60,6 +62,7 @@ struct Dispatch {
     params_at: u32,
     weights: Option<Arc<Arena>>,
     state: Option<(u64, wgpu::Buffer)>,
+    sampling: Option<(u64, wgpu::Buffer)>,
     cost: Cost,
 }
 
@@ -116,6 +119,7 @@ impl<'a> Pass<'a> {
             chunks,
             map,
             one_token_each: batch.n_rows() == batch.sequences().len(),
+            tokens_of: None,
             states,
             shares: Vec::new(),
             scratch: None,
@@ -126,6 +130,17 @@ impl<'a> Pass<'a> {
 
     /// Records a kernel's run. A grid without workgroups is nothing.
     pub(crate) fn dispatch<P: bytemuck::Pod>(&mut self, label: &'static str, params: &P, work: Work<'_>) {
+        self.dispatch_with(label, params, work, None);
+    }
+
+    /// The same of a kernel that sees a sampler's buffer.
+    pub(crate) fn dispatch_with<P: bytemuck::Pod>(
+        &mut self,
+        label: &'static str,
+        params: &P,
+        work: Work<'_>,
+        sampling: Option<(u64, wgpu::Buffer)>,
+    ) {
         const { assert!(size_of::<P>() <= PARAM_BYTES as usize) };
         let grid = work.grid.map(|n| u32::try_from(n).expect("grids are cut to what a device takes"));
         if grid.contains(&0) {
@@ -141,6 +156,7 @@ impl<'a> Pass<'a> {
             params_at,
             weights: work.weights.cloned(),
             state: work.state,
+            sampling,
             cost: work.cost,
         });
     }
@@ -162,6 +178,15 @@ impl<'a> Pass<'a> {
 
     /// Hands everything to the device.
     pub(crate) fn submit(self) -> Result<(), BackendError> {
+        self.submit_times(1, |_| ()).map(drop)
+    }
+
+    /// Hands everything to the device, to be run some times, one after the other; `then` records what follows.
+    pub(crate) fn submit_times(
+        self,
+        n_times: usize,
+        then: impl FnOnce(&mut wgpu::CommandEncoder),
+    ) -> Result<wgpu::SubmissionIndex, BackendError> {
         let shared = &self.backend.shared;
         let device = &shared.device;
         if !shared.loaded.load(std::sync::atomic::Ordering::Acquire) {
@@ -179,38 +204,52 @@ impl<'a> Pass<'a> {
         let mut binds = Vec::with_capacity(self.dispatches.len());
         for dispatch in &self.dispatches {
             let weights = dispatch.weights.as_deref();
-            binds.push(order.bind(shared, &acts, &vectors, weights, dispatch.state.as_ref()));
+            let (state, sampling) = (dispatch.state.as_ref(), dispatch.sampling.as_ref());
+            binds.push(order.bind(shared, &acts, &vectors, weights, state, sampling));
         }
+        let runs = || self.dispatches.iter().zip(&pipelines).zip(&binds);
         let mut encoder = device.wgpu.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut profiler = shared.profiler.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *profiler {
             None => {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                for ((dispatch, pipeline), bind) in self.dispatches.iter().zip(&pipelines).zip(&binds) {
-                    pass.set_pipeline(pipeline);
-                    pass.set_bind_group(0, bind, &[dispatch.params_at]);
-                    pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], dispatch.grid[2]);
+                for _ in 0..n_times {
+                    for ((dispatch, pipeline), bind) in runs() {
+                        dispatch.record(&mut pass, pipeline, bind);
+                    }
                 }
             }
             Some(profiler) => {
-                for ((dispatch, pipeline), bind) in self.dispatches.iter().zip(&pipelines).zip(&binds) {
-                    let stamps = profiler.next(dispatch.label, dispatch.cost);
-                    let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-                        label: None,
-                        timestamp_writes: stamps,
-                    });
-                    pass.set_pipeline(pipeline);
-                    pass.set_bind_group(0, bind, &[dispatch.params_at]);
-                    pass.dispatch_workgroups(dispatch.grid[0], dispatch.grid[1], dispatch.grid[2]);
+                for _ in 0..n_times {
+                    for ((dispatch, pipeline), bind) in runs() {
+                        let timestamp_writes = profiler.next(dispatch.label, dispatch.cost);
+                        let descriptor = wgpu::ComputePassDescriptor { label: None, timestamp_writes };
+                        dispatch.record(&mut encoder.begin_compute_pass(&descriptor), pipeline, bind);
+                    }
                 }
                 profiler.resolve(&mut encoder);
             }
         }
-        device.queue.submit([encoder.finish()]);
+        then(&mut encoder);
+        let submission = device.queue.submit([encoder.finish()]);
         if let Some(profiler) = &mut *profiler {
             profiler.collect(device)?;
         }
-        device.check()
+        device.check()?;
+        Ok(submission)
+    }
+}
+
+impl Dispatch {
+    fn record(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        pipeline: &wgpu::ComputePipeline,
+        bind: &wgpu::BindGroup,
+    ) {
+        pass.set_pipeline(pipeline);
+        pass.set_bind_group(0, bind, &[self.params_at]);
+        pass.dispatch_workgroups(self.grid[0], self.grid[1], self.grid[2]);
     }
 }
 

@@ -24,9 +24,12 @@ const KERNELS: &[(&str, &str)] = files!("wgsl":
     "linear_rows" "linear_int8" "linear_tiles" "linear_cooperative" "linear_sparse" "linear_sparse_sum"
     "v7_keys" "wkv7" "wkv7_chunks" "wkv7_scan" "v7_readout" "time_mix_v7"
     "read_bandwidth"
+    "sample_blocks" "sample_choose"
 );
-const PIECES: &[(&str, &str)] =
-    files!("wgsl/lib": "bindings" "jobs" "weights" "by_input" "blocks" "activation" "reduce" "share" "ups");
+const PIECES: &[(&str, &str)] = files!("wgsl/lib":
+    "bindings" "jobs" "weights" "by_input" "blocks" "activation" "reduce" "share" "ups"
+    "exp" "pairs" "sampling" "sample_best" "sample_list" "sample_few" "sample_many" "sample_by_id"
+);
 
 /// The names of all kernels.
 #[cfg(test)]

@@ -78,6 +78,7 @@ impl Backend for Reference {
     type Buffer = Buffer;
     type State = State;
     type Pass<'a> = Pass<'a>;
+    type Sampler = std::convert::Infallible;
 
     fn describe(&self) -> String {
         "reference (plain loops)".to_owned()

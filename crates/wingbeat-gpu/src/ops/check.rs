@@ -37,6 +37,7 @@ fn all() -> Vec<Checked> {
         super::bandwidth::checked(),
         super::linear::tests::checked(),
         super::rows::checked(),
+        super::sample::checked(),
         super::sparse::checked(),
         super::time_mix::checked(),
         super::time_mix::chunked::checked(),

@@ -6,12 +6,14 @@ mod check;
 mod bandwidth;
 mod linear;
 mod rows;
+mod sample;
 mod sparse;
 pub(crate) mod time_mix;
 
 use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};
 pub(crate) use bandwidth::read_bandwidth;
 pub(crate) use linear::activation_precision;
+pub(crate) use sample::{BLOCK, FOUND_WORDS, Places, prepare, sample};
 use wingbeat_backend::{
     BackendError, LayerNorm, Linear, LowRankMixV7, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
 };

@@ -1,7 +1,7 @@
 //! Operations that walk along rows: embedding, norms, token shift, selection.
 
 use super::{ROW_THREADS, key, moving, plain};
-use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, pass::Work};
+use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, pass::Work, sampling};
 use wingbeat_backend::{LayerNorm, SlabAt};
 
 /// Shifted inputs of one kernel's run at most.
@@ -21,12 +21,13 @@ pub(super) fn embed(pass: &mut Pass<'_>, table: &Matrix, x: &mut Buffer) {
         let params = EmbedParams {
             table: [table.layout as u32, part.first_row as u32, part.rows as u32, table.cols as u32],
             planes: [part.planes[0], part.planes[1], part.planes[2], 0],
-            at: [x.at(), 0, 0, 0],
+            at: [x.at(), 0, u32::from(pass.tokens_of.is_some()), sampling::LAST_TOKENS],
         };
         let key = key("embed", &[("THREADS", THREADS), (table.layout.constant(), 1)]);
         let grid = [table.cols.div_ceil(8 * THREADS as usize), pass.n_rows, 1];
         let cost = moving(pass.n_rows * table.cols * 2);
-        pass.dispatch("embed", &params, Work { weights: Some(&part.arena), ..plain(key, grid, cost) });
+        let work = Work { weights: Some(&part.arena), ..plain(key, grid, cost) };
+        pass.dispatch_with("embed", &params, work, pass.tokens_of.clone());
     }
 }
 

@@ -7,7 +7,7 @@ struct Params {
     // layout, first row and rows of this part, C
     table: vec4<u32>,
     planes: vec4<u32>,
-    // x, where the tokens begin in the row map, 1 if the token comes from the sampler
+    // x, where the tokens begin in the row map, 1 if they come from the sampler and where they begin there
     at: vec4<u32>,
 }
 //!include bindings
@@ -19,7 +19,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let cols = p.table.w;
     var token = map[p.at.y + group.y];
     if p.at.z != 0u {
-        token = sampling[p.at.w];
+        token = sampling[p.at.w + group.y];
     }
     let row = token - p.table.y;
     if token < p.table.y || row >= p.table.z || k8 * 8u >= cols {
