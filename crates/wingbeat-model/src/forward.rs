@@ -8,7 +8,8 @@ use crate::{Config, ModelError};
 use smallvec::SmallVec;
 use std::{ops::Range, sync::Mutex};
 use wingbeat_backend::{
-    Activation, Backend, Batch, LayerNorm, Linear, Pass, PassLimits, StateLayout, States,
+    Activation, Backend, BackendError, Batch, LayerNorm, Linear, Pass, PassLimits, StateLayout, States,
+    TokenSampler,
 };
 
 /// Rows that a pass may have at least, whatever the widths.
@@ -156,7 +157,7 @@ impl<B: Backend> Forward<B> {
             scratch.plan.begin(self, &sequences);
             if scratch.plan.next(&sequences) {
                 // Dropped, not submitted.
-                let _ = self.record(backend, scratch, &mut sequences)?;
+                let _ = self.record(scratch, backend, &mut sequences, |b, s| backend.begin(b, s))?;
             }
         }
         Ok(backend.loaded()?)
@@ -234,7 +235,7 @@ impl<B: Backend> Forward<B> {
         sequences: &mut [Sequence<'_, B::State>],
         outputs: &mut [Output],
     ) -> Result<(), ModelError> {
-        self.record(backend, scratch, sequences)?.submit()?;
+        self.record(scratch, backend, sequences, |batch, states| backend.begin(batch, states))?.0.submit()?;
         let Config { n_channels, n_vocab, .. } = *self.config();
         let Scratch { selected, logits, plan, .. } = scratch;
         let part = &plan.part;
@@ -250,13 +251,43 @@ impl<B: Backend> Forward<B> {
         Ok(())
     }
 
+    /// Hands steps to the device that follow one another without the host: each takes in the last token of each row of
+    /// the sampler, and chooses the next. One step for each run of as many random numbers as there are rows. Does not
+    /// wait; the states are those of after the steps once the device has done them.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn run_ahead(
+        &self,
+        backend: &B,
+        states: &mut [&mut B::State],
+        sampler: &mut B::Sampler,
+        units: &[f64],
+    ) -> Result<(), ModelError> {
+        let scratch = &mut *self.scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut sequences: SmallVec<[Sequence<'_, B::State>; 4]> = states
+            .iter_mut()
+            .map(|state| Sequence { state: &mut **state, tokens: &[0], want: Want::LAST_LOGITS, taken: 0 })
+            .collect();
+        scratch.plan.begin(self, &sequences);
+        if !scratch.plan.next(&sequences) {
+            return Ok(());
+        }
+        assert_eq!(scratch.plan.part.n_rows, sequences.len(), "as many rows as a pass takes at most");
+        let begin = |batch, states| sampler.begin(backend, batch, states);
+        let (mut pass, logits) = self.record(scratch, backend, &mut sequences, begin)?;
+        sampler.sample(&mut pass, logits.expect("logits of every row are wanted"));
+        Ok(sampler.submit(backend, pass, units)?)
+    }
+
     /// Records the pass that is planned: from tokens to what is wanted, which is left in `selected[1]` and `logits`.
     fn record<'a>(
         &self,
-        backend: &'a B,
         scratch: &'a mut Scratch<B>,
+        backend: &B,
         sequences: &'a mut [Sequence<'_, B::State>],
-    ) -> Result<B::Pass<'a>, ModelError> {
+        begin: impl FnOnce(&'a Batch, States<'a, B::State>) -> Result<B::Pass<'a>, BackendError>,
+    ) -> Result<(B::Pass<'a>, Option<&'a B::Buffer>), ModelError> {
         scratch.grow(backend, &*self.network)?;
         let Scratch { buffers, selected, logits, batch, plan, .. } = scratch;
         let part = &plan.part;
@@ -269,7 +300,7 @@ impl<B: Backend> Forward<B> {
                 states.push(&mut *sequence.state);
             }
         }
-        let mut pass = backend.begin(batch, states)?;
+        let mut pass = begin(batch, states)?;
         self.network.layers(&mut pass, buffers);
         let n_outputs = part.hidden_rows.len();
         if n_outputs > 0 {
@@ -287,7 +318,7 @@ impl<B: Backend> Forward<B> {
                 }
             }
         }
-        Ok(pass)
+        Ok((pass, logits.as_ref()))
     }
 }
 
