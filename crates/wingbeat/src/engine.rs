@@ -3,13 +3,15 @@
 use crate::Error;
 use smallvec::SmallVec;
 use std::any::{Any, TypeId};
-use wingbeat_backend::{Backend, KernelTime, StateLayout};
+use wingbeat_backend::{Backend, DeviceSampling, KernelTime, SamplerStart, StateLayout, TokenSampler};
 use wingbeat_format::ModelFile;
 use wingbeat_gpu::{AdapterSummary, GpuBackend};
 use wingbeat_model::{Config, Forward, Output, Progress, Sequence, Version, Want};
 
 /// A state of some backend; only the engine that made it knows its type.
 pub(crate) type AnyState = Box<dyn Any + Send + Sync>;
+/// A sampler on some device; only the engine that made it knows its type.
+pub(crate) type AnySampler = Box<dyn Any + Send + Sync>;
 
 /// One sequence of a call.
 pub(crate) struct AnySequence<'a> {
@@ -46,6 +48,15 @@ pub(crate) trait Engine: Send + Sync {
         outputs: &mut Vec<Output>,
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<(), Error>;
+    /// A sampler on the device for one sequence; none where tokens are chosen on the host.
+    fn new_sampler(&self, settings: &DeviceSampling) -> Result<Option<AnySampler>, Error>;
+    /// Steps that may be under way at most.
+    fn most_steps_ahead(&self, sampler: &AnySampler) -> usize;
+    fn start_sampler(&self, sampler: &mut AnySampler, start: SamplerStart<'_>) -> Result<(), Error>;
+    /// A step for each of the random numbers: takes in the sampler's token and chooses the next. Does not wait.
+    fn run_ahead(&self, sampler: &mut AnySampler, state: &mut AnyState, units: &[f64]) -> Result<(), Error>;
+    /// Waits for the oldest steps that were not read, and appends their tokens.
+    fn read_ahead(&self, sampler: &mut AnySampler, out: &mut Vec<u32>) -> Result<(), Error>;
 }
 
 /// A model on a backend.
@@ -63,6 +74,9 @@ impl<B: Backend> On<B> {
 
 /// `Model` hands states only to the engine whose kind made them.
 const OWN_STATE: &str = "a state is of the kind that its model's device makes";
+
+/// So it is with samplers.
+const OWN_SAMPLER: &str = "a sampler is of the kind that its model's device makes";
 
 fn own<B: Backend>(state: &AnyState) -> &B::State {
     state.downcast_ref().expect(OWN_STATE)
@@ -146,5 +160,30 @@ impl<B: Backend> Engine for On<B> {
         drop(own);
         sequences.iter_mut().zip(taken).for_each(|(s, taken)| s.taken = taken);
         Ok(result?)
+    }
+
+    fn new_sampler(&self, settings: &DeviceSampling) -> Result<Option<AnySampler>, Error> {
+        let sampler = self.backend.sampler(settings, self.config().n_vocab, 1)?;
+        Ok(sampler.map(|sampler| Box::new(sampler) as AnySampler))
+    }
+
+    fn most_steps_ahead(&self, sampler: &AnySampler) -> usize {
+        sampler.downcast_ref::<B::Sampler>().expect(OWN_SAMPLER).most_steps()
+    }
+
+    fn start_sampler(&self, sampler: &mut AnySampler, start: SamplerStart<'_>) -> Result<(), Error> {
+        let sampler: &mut B::Sampler = sampler.downcast_mut().expect(OWN_SAMPLER);
+        Ok(sampler.start(&self.backend, &[start])?)
+    }
+
+    fn run_ahead(&self, sampler: &mut AnySampler, state: &mut AnyState, units: &[f64]) -> Result<(), Error> {
+        let sampler: &mut B::Sampler = sampler.downcast_mut().expect(OWN_SAMPLER);
+        let state = state.downcast_mut().expect(OWN_STATE);
+        Ok(self.forward.run_ahead(&self.backend, &mut [state], sampler, units)?)
+    }
+
+    fn read_ahead(&self, sampler: &mut AnySampler, out: &mut Vec<u32>) -> Result<(), Error> {
+        let sampler: &mut B::Sampler = sampler.downcast_mut().expect(OWN_SAMPLER);
+        Ok(sampler.read(&self.backend, out)?)
     }
 }

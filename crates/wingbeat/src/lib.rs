@@ -27,6 +27,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod ahead;
 pub mod chat;
 pub mod convert;
 mod device;

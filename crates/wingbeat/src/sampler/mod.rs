@@ -30,6 +30,7 @@ mod config;
 mod greedy;
 mod logit_bias;
 mod min_p;
+mod on_device;
 mod penalties;
 mod portable_exp;
 mod temperature;
@@ -51,6 +52,7 @@ use candidates::Candidates;
 use penalties::Penalties;
 
 pub use config::SamplerConfig;
+pub(crate) use on_device::Units;
 
 /// The filters after top-k, in the order in which they act.
 const FILTERS: [fn(&SamplerConfig, &mut Candidates); 4] =

@@ -58,6 +58,11 @@ impl Penalties {
         }
     }
 
+    /// Each token that occurred with its decayed count, where presence or frequency penalties read them.
+    pub(super) fn counts(&self) -> &[(u32, f64)] {
+        &self.counts
+    }
+
     /// Forgets everything, keeping the room.
     pub(super) fn clear(&mut self) {
         self.counts.clear();
