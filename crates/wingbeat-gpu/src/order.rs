@@ -77,7 +77,7 @@ impl Order {
 
     /// Forgets the bind groups of weights that go: they keep their buffer alive.
     pub(crate) fn forget_weights(&mut self, id: u64) {
-        self.binds.retain(|[weights, _], _| *weights != id);
+        self.binds.retain(|[weights, ..], _| *weights != id);
     }
 
     /// The bind group of a dispatch.

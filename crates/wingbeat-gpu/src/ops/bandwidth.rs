@@ -47,7 +47,7 @@ pub(crate) fn read_bandwidth(shared: &Shared) -> Result<f64, BackendError> {
     };
     let mut order = shared.order.lock().unwrap_or_else(PoisonError::into_inner);
     order.write_params(device, bytemuck::bytes_of(&ReadBandwidthParams { never: [u32::MAX; 4] }))?;
-    let bind = order.bind(shared, &shared.acts.buffer(), &shared.vectors.buffer(), Some(&arena), None);
+    let bind = order.bind(shared, &shared.acts.buffer(), &shared.vectors.buffer(), Some(&arena), None, None);
     let (mut best, mut total) = (f64::INFINITY, 0.0);
     for run in 0..=RUNS {
         let mut encoder = device.wgpu.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
