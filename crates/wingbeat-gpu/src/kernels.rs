@@ -187,11 +187,6 @@ impl Kernels {
         let maker = Arc::clone(&self.maker);
         *saving = std::thread::Builder::new().spawn(move || maker.save()).ok();
     }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
 }
 
 impl Drop for Kernels {
