@@ -4,11 +4,17 @@
 //! sequences on. Slots come in chunks that grow; a pass whose sequences lie in several chunks dispatches once for each.
 
 use crate::{device::Device, weights::next_id};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::RangeInclusive,
+    sync::{Arc, Mutex, PoisonError},
+};
 use wingbeat_backend::{BackendError, StateLayout};
 
-/// Slots of the first chunk; each chunk has four times as many as the one before.
-const FIRST_SLOTS: u64 = 4;
+/// Slots of the first chunk at least, and at most where memory is plenty: a pass over several chunks dispatches more
+/// kernels. Each chunk has four times as many as the one before.
+const FIRST_SLOTS: RangeInclusive<u64> = 4..=64;
+/// Of the device's memory the first chunk may take this part.
+const FIRST_PART: u64 = 64;
 /// Slots of a chunk at most.
 const MOST_SLOTS: u64 = 1024;
 
@@ -90,7 +96,10 @@ impl Kind {
             }
         }
         let most = (device.capabilities.binding_bytes / (self.slot_floats * 4)).min(MOST_SLOTS);
-        let mut slots = (FIRST_SLOTS << (2 * chunks.len().min(8))).min(most).max(1);
+        let bytes = self.slot_floats * 4 * self.n_layers as u64;
+        let fitting = device.adapter.memory_bytes.map_or(0, |memory| memory / FIRST_PART / bytes);
+        let first = fitting.clamp(*FIRST_SLOTS.start(), *FIRST_SLOTS.end());
+        let mut slots = (first << (2 * chunks.len().min(8))).min(most).max(1);
         let chunk = loop {
             match self.chunk(device, slots) {
                 Ok(chunk) => break Arc::new(chunk),

@@ -21,6 +21,12 @@ use wingbeat_backend::{
 /// Threads of kernels that walk along a row.
 const ROW_THREADS: u32 = 256;
 
+/// Constants of kernels that sum over a workgroup of so many threads (lib/reduce.wgsl).
+fn summing(subgroup: Option<u32>, threads: u32) -> [(&'static str, u32); 3] {
+    let lanes = subgroup.filter(|lanes| threads.is_multiple_of(*lanes));
+    [("THREADS", threads), ("SUBGROUP", u32::from(lanes.is_some())), ("LANES", lanes.unwrap_or(1))]
+}
+
 /// A kernel and its constants.
 fn key(file: &'static str, constants: &[(&'static str, u32)]) -> Key {
     Key { file, constants: constants.to_vec() }

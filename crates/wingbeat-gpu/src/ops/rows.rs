@@ -1,6 +1,6 @@
 //! Operations that walk along rows: embedding, norms, token shift, selection.
 
-use super::{ROW_THREADS, key, moving, plain};
+use super::{ROW_THREADS, key, moving, plain, summing};
 use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, pass::Work, sampling};
 use wingbeat_backend::{LayerNorm, SlabAt};
 
@@ -45,7 +45,7 @@ pub(super) fn layer_norm(pass: &mut Pass<'_>, x: &Buffer, norm: &LayerNorm<GpuBa
         norm: [norm.weight.at(), norm.bias.at(), 0, 0],
         eps: [norm.eps, 0.0, 0.0, 0.0],
     };
-    let key = key("layer_norm", &[("THREADS", ROW_THREADS)]);
+    let key = key("layer_norm", &summing(pass.backend.shared.device.capabilities.subgroup, ROW_THREADS));
     let cost = moving(pass.n_rows * x.width * 2);
     pass.dispatch("layer_norm", &params, plain(key, [pass.n_rows, 1, 1], cost));
 }
@@ -98,7 +98,8 @@ pub(super) fn token_shift(
             ys: outs,
             mixes: vectors,
         };
-        let key = key("token_shift", &[("THREADS", ROW_THREADS), ("NORM", u32::from(norm.is_some()))]);
+        let subgroup = pass.backend.shared.device.capabilities.subgroup;
+        let key = key("token_shift", &shift_variant(subgroup, norm.is_some(), !chunk.has_long));
         let cost = moving(chunk.n_rows as usize * width * (2 + ys.len()));
         let work = plain(key, [chunk.n_rows as usize, 1, 1], cost);
         pass.dispatch("token_shift", &params, Work { state: buffer, ..work });
@@ -130,16 +131,31 @@ pub(super) fn select_rows(pass: &mut Pass<'_>, x: &Buffer, rows: &[usize], y: &m
     pass.n_rows = rows.len();
 }
 
+/// Constants of `token_shift`, where every sequence has one token or some have more.
+fn shift_variant(subgroup: Option<u32>, norm: bool, alone: bool) -> Vec<(&'static str, u32)> {
+    let mut variant = summing(subgroup, ROW_THREADS).to_vec();
+    variant.extend([("NORM", u32::from(norm)), ("ALONE", u32::from(alone))]);
+    variant
+}
+
 /// Every kernel of this file, in each variant.
 #[cfg(test)]
 pub(super) fn checked() -> Vec<super::check::Checked> {
     let threads = ("THREADS", ROW_THREADS);
     let layouts =
         crate::weights::Layout::ALL.map(|layout| key("embed", &[("THREADS", 64), (layout.constant(), 1)]));
-    let shifts = [0, 1].map(|norm| key("token_shift", &[threads, ("NORM", norm)]));
+    let subgroups = [None, Some(8), Some(32), Some(64)];
+    let norms = subgroups.map(|subgroup| key("layer_norm", &summing(subgroup, ROW_THREADS)));
+    let shifts: Vec<_> = subgroups
+        .into_iter()
+        .flat_map(|subgroup| {
+            [(false, false), (false, true), (true, false), (true, true)].map(|v| (subgroup, v))
+        })
+        .map(|(subgroup, (norm, alone))| key("token_shift", &shift_variant(subgroup, norm, alone)))
+        .collect();
     vec![
         checked!(EmbedParams { table, planes, at }, layouts),
-        checked!(LayerNormParams { at, norm, eps }, [key("layer_norm", &[threads])]),
+        checked!(LayerNormParams { at, norm, eps }, norms),
         checked!(TokenShiftParams { at, norm, n, eps, ys, mixes }, shifts),
         checked!(ShiftStateParams { at, slot }, [key("shift_state", &[threads])]),
         checked!(SelectRowsParams { at }, [key("select_rows", &[threads])]),

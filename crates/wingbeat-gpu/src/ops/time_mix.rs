@@ -3,7 +3,7 @@
 pub(crate) mod chunked;
 pub(crate) mod step;
 
-use super::{key, moving, plain};
+use super::{key, moving, plain, summing};
 use crate::{GpuBackend, Pass, pass::InChunk, pass::Work, profile::Cost};
 use wingbeat_backend::{V7Keys, V7Readout, Wkv7};
 
@@ -26,7 +26,7 @@ pub(super) fn v7_keys(pass: &mut Pass<'_>, args: V7Keys<'_, GpuBackend>) {
         more: [a.at(), kk.at(), u32::from(v_gate.is_none()), width as u32],
         vectors: [k_k.at(), k_a.at(), head_size as u32, 0],
     };
-    let key = key("v7_keys", &[("THREADS", HEAD_THREADS)]);
+    let key = key("v7_keys", &summing(pass.backend.shared.device.capabilities.subgroup, HEAD_THREADS));
     let cost = moving(pass.n_rows * width * 8);
     pass.dispatch("v7_keys", &params, plain(key, [width / head_size, pass.n_rows, 1], cost));
 }
@@ -99,7 +99,7 @@ pub(super) fn v7_readout(pass: &mut Pass<'_>, args: V7Readout<'_, GpuBackend>) {
         vectors: [r_k.at(), ln_x.weight.at(), ln_x.bias.at(), 0],
         eps: [ln_x.eps, 0.0, 0.0, 0.0],
     };
-    let key = key("v7_readout", &[("THREADS", HEAD_THREADS)]);
+    let key = key("v7_readout", &summing(pass.backend.shared.device.capabilities.subgroup, HEAD_THREADS));
     let cost = moving(pass.n_rows * width * 6);
     pass.dispatch("v7_readout", &params, plain(key, [width / head_size, pass.n_rows, 1], cost));
 }
@@ -107,12 +107,14 @@ pub(super) fn v7_readout(pass: &mut Pass<'_>, args: V7Readout<'_, GpuBackend>) {
 /// Every kernel of this file, in each variant.
 #[cfg(test)]
 pub(super) fn checked() -> Vec<super::check::Checked> {
-    let threads = ("THREADS", HEAD_THREADS);
+    let summing_heads = |file| {
+        [None, Some(8), Some(32), Some(64)].map(|subgroup| key(file, &summing(subgroup, HEAD_THREADS)))
+    };
     let shares = [(64, 4), (128, 2), (6, 2), (5, 1)]
         .map(|(n, share)| key("wkv7", &[("N", n), ("SHARE", share), ("PER", n / share)]));
     vec![
-        checked!(KeysParams { at, more, vectors }, [key("v7_keys", &[threads])]),
+        checked!(KeysParams { at, more, vectors }, summing_heads("v7_keys")),
         checked!(WkvParams { at, more, slot }, shares),
-        checked!(ReadoutParams { at, more, vectors, eps }, [key("v7_readout", &[threads])]),
+        checked!(ReadoutParams { at, more, vectors, eps }, summing_heads("v7_readout")),
     ]
 }

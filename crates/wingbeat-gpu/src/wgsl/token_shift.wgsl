@@ -1,7 +1,7 @@
 // ys[i][t] = n[t] + (n[t-1] - n[t]) * mixes[i], with n = layer norm of x (NORM) or x itself; n[-1] of a sequence is its
 // state. A row a workgroup. Grid: rows of the sequences whose states lie in one buffer.
 //
-// A sequence of one token writes its state here, as nobody else reads it; the others leave that to shift_state.
+// Where ALONE, every sequence has one token. A sequence of one token writes its state here, as nobody else reads it; the others leave that to shift_state.
 // x, normed, ys (T, C) in the activations; mixes (C) in the vectors.
 
 struct Params {
@@ -46,20 +46,32 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let alone = first && (flags & LAST) != 0u;
     let state = (flags & 0x3fffffffu) * p.norm.w + p.norm.z;
     let x = p.at.x + row * cols;
+//!if NORM
+    let own = moments(x, cols, thread);
+//!end
+//!if ALONE
+//!else
     // The row before; of the first, any that exists: it is not used.
     let before = select(x - cols, x, first);
 //!if NORM
-    let own = moments(x, cols, thread);
     let other = moments(before, cols, thread);
+//!end
 //!end
     for (var c = thread; c < cols; c += THREADS) {
         var now = acts[x + c];
-        var last = acts[before + c];
+        var last = 0.0;
+//!if ALONE
+//!else
+        last = acts[before + c];
+//!end
 //!if NORM
         let weight = vectors[p.norm.x + c];
         let bias = vectors[p.norm.y + c];
         now = (now - own.x) * own.y * weight + bias;
+//!if ALONE
+//!else
         last = (last - other.x) * other.y * weight + bias;
+//!end
         acts[p.at.y + row * cols + c] = now;
 //!end
         if first {

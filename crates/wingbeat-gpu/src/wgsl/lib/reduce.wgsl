@@ -1,9 +1,28 @@
 // Sums over a workgroup of THREADS threads. Every thread must call them, in uniform control flow.
+// Where SUBGROUP, subgroups of LANES add up their own first.
 
-var<workgroup> sums: array<f32, THREADS>;
+//!if SUBGROUP
+const SUMS = THREADS / LANES;
+//!else
+const SUMS = THREADS;
+//!end
+var<workgroup> sums: array<f32, SUMS>;
 
 fn workgroup_sum(value: f32, thread: u32) -> f32 {
+//!if SUBGROUP
+    let part = subgroupAdd(value);
     // What was read of the sums of before must have been read.
+    workgroupBarrier();
+    if thread % LANES == 0u {
+        sums[thread / LANES] = part;
+    }
+    workgroupBarrier();
+    var total = 0.0;
+    for (var i = 0u; i < SUMS; i++) {
+        total += sums[i];
+    }
+    return total;
+//!else
     workgroupBarrier();
     sums[thread] = value;
     workgroupBarrier();
@@ -14,4 +33,5 @@ fn workgroup_sum(value: f32, thread: u32) -> f32 {
         workgroupBarrier();
     }
     return sums[0];
+//!end
 }
