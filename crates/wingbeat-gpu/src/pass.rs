@@ -38,13 +38,15 @@ pub struct Pass<'a> {
     pub(crate) scratch: Option<Arc<Buffer>>,
     /// The buffer of the sampler whose tokens are embedded, if they are.
     pub(crate) tokens_of: Option<(u64, wgpu::Buffer)>,
+    /// What the last dispatch left to be done before any that cannot do it.
+    left: Option<Carry>,
     dispatches: Vec<Dispatch>,
     params: Vec<u8>,
 }
 
 /// The sequences of a pass whose states lie in one chunk.
 pub(crate) struct InChunk {
-    chunk: Option<Arc<Chunk>>,
+    pub(crate) chunk: Option<Arc<Chunk>>,
     pub(crate) n_sequences: u32,
     pub(crate) n_rows: u32,
     /// First entries in the row map.
@@ -64,6 +66,37 @@ struct Dispatch {
     state: Option<(u64, wgpu::Buffer)>,
     sampling: Option<(u64, wgpu::Buffer)>,
     cost: Cost,
+}
+
+/// Rows of activations that are to become states of sequences of one token: the dispatch that made them could not write
+/// them, as all of it reads the states of before. A later one does (`wgsl/lib/carry.wgsl`).
+pub(crate) struct Carry {
+    pub(crate) x: u32,
+    pub(crate) width: u32,
+    /// First entries in the row map.
+    pub(crate) rows_at: u32,
+    pub(crate) sequences_at: u32,
+    pub(crate) n_rows: u32,
+    /// Where the slab begins in a slot, and a slot's floats.
+    pub(crate) slab: u32,
+    pub(crate) slot: u32,
+    pub(crate) state: Option<(u64, wgpu::Buffer)>,
+}
+
+impl Carry {
+    /// The parameters of a kernel that can carry.
+    pub(crate) fn params(carry: &Option<Carry>) -> [[u32; 4]; 2] {
+        carry.as_ref().map_or([[0; 4]; 2], |carry| {
+            [[carry.x, carry.width, carry.rows_at, carry.n_rows], [carry.slab, carry.slot, 0, 0]]
+        })
+    }
+
+    /// A kernel's run, carrying if there is something.
+    pub(crate) fn with<'w>(carry: Option<Carry>, mut work: Work<'w>) -> Work<'w> {
+        let Some(carry) = carry else { return work };
+        work.key.constants.push(("CARRY", 1));
+        Work { state: carry.state, ..work }
+    }
 }
 
 /// What a dispatch runs over, see [`Pass::dispatch`].
@@ -123,8 +156,33 @@ impl<'a> Pass<'a> {
             states,
             shares: Vec::new(),
             scratch: None,
+            left: None,
             dispatches: Vec::with_capacity(256),
             params: Vec::with_capacity(256 * PARAM_BYTES as usize),
+        }
+    }
+
+    /// Leaves something to the next dispatch that can carry it; any other is preceded by one that does only that.
+    pub(crate) fn leave(&mut self, carry: Carry) {
+        self.left = Some(carry);
+    }
+
+    /// What was left, for a dispatch that will carry it, writes to these places in the activations and, if it has states of
+    /// its own, sees this buffer of them.
+    pub(crate) fn take_carry(
+        &mut self,
+        mut writes: impl Iterator<Item = u32>,
+        states: Option<u64>,
+    ) -> Option<Carry> {
+        let left = self.left.as_ref()?;
+        let others = states.is_some() && states != left.state.as_ref().map(|(id, _)| *id);
+        if others || writes.any(|y| y == left.x) { None } else { self.left.take() }
+    }
+
+    /// Records what was left, if nobody carried it.
+    fn carry_left(&mut self) {
+        if let Some(carry) = self.left.take() {
+            crate::ops::carry_alone(self, carry);
         }
     }
 
@@ -142,6 +200,7 @@ impl<'a> Pass<'a> {
         sampling: Option<(u64, wgpu::Buffer)>,
     ) {
         const { assert!(size_of::<P>() <= PARAM_BYTES as usize) };
+        self.carry_left();
         let grid = work.grid.map(|n| u32::try_from(n).expect("grids are cut to what a device takes"));
         if grid.contains(&0) {
             return;
@@ -183,10 +242,11 @@ impl<'a> Pass<'a> {
 
     /// Hands everything to the device, to be run some times, one after the other; `then` records what follows.
     pub(crate) fn submit_times(
-        self,
+        mut self,
         n_times: usize,
         then: impl FnOnce(&mut wgpu::CommandEncoder),
     ) -> Result<wgpu::SubmissionIndex, BackendError> {
+        self.carry_left();
         let shared = &self.backend.shared;
         let device = &shared.device;
         if !shared.loaded.load(std::sync::atomic::Ordering::Acquire) {

@@ -2,8 +2,8 @@
 
 use super::{Case, random_matrix};
 use crate::{
-    Activation, Backend, LayerNorm, MatrixSource, Orientation, Pass, ShiftLinear, SlabAt, SlabKind, SlabSpec,
-    StateLayout,
+    Activation, Backend, LayerNorm, Linear, MatrixSource, Orientation, Pass, ShiftLinear, SlabAt, SlabKind,
+    SlabSpec, StateLayout,
     reference::Reference,
     tolerance::{ELEMENTWISE_REL, product},
 };
@@ -100,62 +100,101 @@ impl Shift<'_> {
     }
 }
 
-/// [`Pass::shift_linear`]: sequences of all lengths, several products of one shifted input, states moved on.
+/// [`Pass::shift_linear`]: sequences of all lengths, several products of one shifted input, states moved on, whatever
+/// comes next.
 pub fn shift_linear<B: Backend>(backend: &B) {
-    const WIDTH: usize = 256;
-    let jobs = [
-        (DType::F16, 48, 1),
+    let mixed = [
+        (DType::F16, 64, 1),
         (DType::Q8_0, 96, 0),
         (DType::F32, 17, 1),
         (DType::Q4K, 64, 2),
         (DType::Q8_0, 32, 0),
     ];
-    for (seed, lengths) in
-        [&[1usize][..], &[1, 1, 3], &[40], &[7, 1, 30, 2], &[1; 33]].into_iter().enumerate()
+    let quantized = [
+        (DType::Q8_0, 96, 1),
+        (DType::Q8_0, 17, 0),
+        (DType::Q4K, 40, 2),
+        (DType::Q6K, 64, 1),
+        (DType::Q5_1, 3, 2),
+    ];
+    let layer = [(DType::Q8_0, 128, 0), (DType::F16, 24, 1), (DType::Q8_0, 64, 2), (DType::F32, 9, 0)];
+    let floats = [(DType::F16, 64, 1), (DType::BF16, 9, 0), (DType::F32, 17, 2)];
+    let next = [None, Some((DType::F16, false)), Some((DType::F16, true)), Some((DType::Q8_0, false))];
+    let mut n = 0;
+    for lengths in [&[1usize][..], &[1, 1], &[1, 1, 1], &[1; 4], &[1, 1, 3], &[40], &[7, 1, 30, 2], &[1; 33]]
     {
-        let mut case = Case::new(backend, seed as u64, format!("shift_linear, sequences of {lengths:?}"));
-        let batch = case.batch(lengths, 2);
-        let rows = batch.n_rows();
-        let random = &mut case.random;
-        let operands = ShiftProducts {
-            values: random.normals(rows * WIDTH),
-            weight: random.normals(WIDTH),
-            bias: random.normals(WIDTH),
-            mixes: (0..3).map(|_| random.uniforms(WIDTH, 0.0, 1.0)).collect(),
-            sources: jobs
-                .iter()
-                .map(|&(dtype, rows, _)| random_matrix(random, dtype, rows, WIDTH, Orientation::RowMajor))
-                .collect(),
-            mix_of: jobs.iter().map(|&(_, _, mix)| mix).collect(),
-        };
-        let slab = SlabSpec { name: "shift", shape: vec![2, WIDTH], kind: SlabKind::Vectors };
-        let layout = StateLayout { slabs: vec![slab] };
-        let (mut states, mut rstates) = case.states(&layout, lengths.len());
-        let (_, actual) = operands.on(backend, &batch, &mut states);
-        let (shifted, expected) = operands.on(&Reference, &batch, &mut rstates);
-        for (i, source) in operands.sources.iter().enumerate() {
-            let precision = backend.activation_precision(&backend.matrix(source).expect("a matrix"), rows);
-            let exact = Reference.matrix(source).expect("a matrix").values();
-            let mut x = vec![0.0; rows * WIDTH];
-            Reference.read(&shifted[operands.mix_of[i]], 0, &mut x).expect("a readable buffer");
-            let (mut a, mut e) = (vec![0.0; rows * source.rows], vec![0.0; rows * source.rows]);
-            backend.read(&actual[i], 0, &mut a).expect("a readable buffer");
-            Reference.read(&expected[i], 0, &mut e).expect("a readable buffer");
-            for t in 0..rows {
-                let x: Vec<f64> = x[t * WIDTH..][..WIDTH].iter().map(|&x| f64::from(x)).collect();
-                // The shifted input itself may be off by what an elementwise operation may.
-                let largest = x.iter().fold(0.0f64, |m, x| m.max(x.abs()));
-                let limit = |row: usize| {
-                    let w = &exact[row * WIDTH..][..WIDTH];
-                    let size: f64 = w.iter().map(|w| w.abs()).sum();
-                    product(w, &x, precision) + ELEMENTWISE_REL * largest * size
-                };
-                let at = t * source.rows..(t + 1) * source.rows;
-                case.compare_row(&format!("job {i} row {t}"), &a[at.clone()], &e[at], limit);
-            }
+        for (jobs, width) in [
+            (&mixed[..], 256),
+            (&quantized, 256),
+            (&layer, 1312),
+            (&floats, 256),
+            (&floats, 1312),
+            (&floats, 67),
+        ] {
+            check_shift_linear(backend, n as u64, lengths, jobs, width, next[n % next.len()]);
+            n += 1;
         }
-        case.compare_states(&layout, &states, &rstates, ELEMENTWISE_REL);
+        // Else each kind of jobs would always meet the same.
+        n += 1;
     }
+}
+
+/// One call, followed by a product of the first result with a matrix that may be one of sparse inputs.
+fn check_shift_linear<B: Backend>(
+    backend: &B,
+    seed: u64,
+    lengths: &[usize],
+    jobs: &[(DType, usize, usize)],
+    width: usize,
+    next: Option<(DType, bool)>,
+) {
+    let mut case =
+        Case::new(backend, seed, format!("shift_linear, sequences of {lengths:?} C={width} then {next:?}"));
+    let batch = case.batch(lengths, 2);
+    let rows = batch.n_rows();
+    let random = &mut case.random;
+    let operands = ShiftProducts {
+        values: random.normals(rows * width),
+        weight: random.normals(width),
+        bias: random.normals(width),
+        mixes: (0..3).map(|_| random.uniforms(width, 0.0, 1.0)).collect(),
+        sources: jobs
+            .iter()
+            .map(|&(dtype, rows, _)| random_matrix(random, dtype, rows, width, Orientation::RowMajor))
+            .collect(),
+        next: next.map(|(dtype, sparse_input)| {
+            let next = random_matrix(random, dtype, 32, jobs[0].1, Orientation::RowMajor);
+            MatrixSource { sparse_input, ..next }
+        }),
+        mix_of: jobs.iter().map(|&(_, _, mix)| mix).collect(),
+    };
+    let slab = SlabSpec { name: "shift", shape: vec![2, width], kind: SlabKind::Vectors };
+    let layout = StateLayout { slabs: vec![slab] };
+    let (mut states, mut rstates) = case.states(&layout, lengths.len());
+    let (_, actual) = operands.on(backend, &batch, &mut states);
+    let (shifted, expected) = operands.on(&Reference, &batch, &mut rstates);
+    for (i, source) in operands.sources.iter().enumerate() {
+        let precision = backend.activation_precision(&backend.matrix(source).expect("a matrix"), rows);
+        let exact = Reference.matrix(source).expect("a matrix").values();
+        let mut x = vec![0.0; rows * width];
+        Reference.read(&shifted[operands.mix_of[i]], 0, &mut x).expect("a readable buffer");
+        let (mut a, mut e) = (vec![0.0; rows * source.rows], vec![0.0; rows * source.rows]);
+        backend.read(&actual[i], 0, &mut a).expect("a readable buffer");
+        Reference.read(&expected[i], 0, &mut e).expect("a readable buffer");
+        for t in 0..rows {
+            let x: Vec<f64> = x[t * width..][..width].iter().map(|&x| f64::from(x)).collect();
+            // The shifted input itself may be off by what an elementwise operation may.
+            let largest = x.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+            let limit = |row: usize| {
+                let w = &exact[row * width..][..width];
+                let size: f64 = w.iter().map(|w| w.abs()).sum();
+                product(w, &x, precision) + ELEMENTWISE_REL * largest * size
+            };
+            let at = t * source.rows..(t + 1) * source.rows;
+            case.compare_row(&format!("job {i} row {t}"), &a[at.clone()], &e[at], limit);
+        }
+    }
+    case.compare_states(&layout, &states, &rstates, ELEMENTWISE_REL);
 }
 
 struct ShiftProducts {
@@ -165,6 +204,7 @@ struct ShiftProducts {
     mixes: Vec<Vec<f32>>,
     sources: Vec<MatrixSource>,
     mix_of: Vec<usize>,
+    next: Option<MatrixSource>,
 }
 
 impl ShiftProducts {
@@ -195,8 +235,14 @@ impl ShiftProducts {
         let at = SlabAt { slab: 0, layer: 1 };
         let mut pass = backend.begin(batch, states.iter_mut().collect()).expect("a pass");
         pass.shift_linear(&x, &norm, &mut normed, at, &mixes, &mut shifted, &mut jobs);
-        pass.submit().expect("a pass");
         drop(jobs);
+        let next =
+            self.next.as_ref().map(|next| (backend.matrix(next).expect("a matrix"), buffer(next.rows)));
+        if let Some((weight, mut y)) = next {
+            pass.linear(&mut [Linear::new(&weight, &outs[0], &mut y, Activation::None)]);
+            outs.push(y);
+        }
+        pass.submit().expect("a pass");
         (ys, outs)
     }
 }

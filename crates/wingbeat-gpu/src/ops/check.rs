@@ -38,6 +38,7 @@ fn all() -> Vec<Checked> {
         super::linear::tests::checked(),
         super::rows::checked(),
         super::sample::checked(),
+        super::shift::tests::checked(),
         super::sparse::checked(),
         super::time_mix::checked(),
         super::time_mix::chunked::checked(),
@@ -80,8 +81,15 @@ fn every_variant_is_valid_and_takes_its_parameters() {
                 members.iter().map(|m| (m.name.as_deref().unwrap_or_default(), m.offset as usize)).collect();
             assert_eq!((fields.as_slice(), size), (found.as_slice(), *span as usize), "{name} and {key:?}");
             // What WebGPU promises, unless the kernel is chosen by what the adapter has.
-            let by_room =
-                ["linear_cooperative", "time_mix_v7", "wkv7_chunks", "wkv7_scan"].contains(&key.file);
+            let by_room = [
+                "linear_cooperative",
+                "shift_linear",
+                "shift_linear_int8",
+                "time_mix_v7",
+                "wkv7_chunks",
+                "wkv7_scan",
+            ]
+            .contains(&key.file);
             let most = if by_room { 48 << 10 } else { 16 << 10 };
             let bytes = workgroup_bytes(&module);
             assert!(bytes <= most, "{key:?} shares {bytes} bytes, at most {most} may be");

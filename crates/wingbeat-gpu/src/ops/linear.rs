@@ -2,16 +2,16 @@
 
 use super::{key, sparse};
 use crate::{
-    GpuBackend, Matrix, Pass, Shared,
+    Buffer, GpuBackend, Matrix, Pass, Shared,
     kernels::Key,
-    pass::Work,
+    pass::{Carry, Work},
     profile::Cost,
     weights::{Layout, Part},
 };
 use wingbeat_backend::{Activation, Linear, tolerance::ActivationPrecision};
 
 /// Products of one dispatch at most.
-const MOST_JOBS: usize = 8;
+pub(super) const MOST_JOBS: usize = 8;
 /// Up to this many rows of activations, each weight is read once for a few of them; more go through tiles.
 const FEW_ROWS: usize = 8;
 /// Threads of a workgroup in `linear_rows` and `linear_int8`.
@@ -21,6 +21,8 @@ const ROWS_THREADS: u32 = 128;
 const INT8_BLOCK: usize = 16;
 /// Rows and tokens of a tile in `linear_tiles`.
 const TILE: usize = 64;
+/// Workgroups of `linear_rows` and `linear_int8` on each multiprocessor that small matrices still make.
+const WORKGROUPS: usize = 4;
 /// Workgroups that keep a large GPU busy: an H100 has 132 multiprocessors.
 const BUSY: usize = 132;
 
@@ -37,13 +39,15 @@ pub(crate) struct Job {
 pub(crate) struct LinearParams {
     n: [u32; 4],
     jobs: [Job; MOST_JOBS],
+    /// Of kernels of few rows, only where they carry.
+    carry: [[u32; 4]; 2],
 }
 
 /// A product over one part of its matrix.
 #[derive(Clone, Copy)]
-struct Product<'a> {
-    weight: &'a Matrix,
-    part: &'a Part,
+pub(super) struct Product<'a> {
+    pub(super) weight: &'a Matrix,
+    pub(super) part: &'a Part,
     x: u32,
     y: u32,
     activation: u32,
@@ -51,35 +55,52 @@ struct Product<'a> {
 }
 
 /// How a group of products is computed.
-struct Method {
-    label: &'static str,
-    key: Key,
+pub(super) struct Method {
+    pub(super) label: &'static str,
+    pub(super) key: Key,
     /// Rows of a matrix, and tokens, that a workgroup computes.
-    rows: usize,
-    tokens: usize,
+    pub(super) rows: usize,
+    pub(super) tokens: usize,
 }
 
 pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
     let mut products = Vec::with_capacity(jobs.len());
     for job in jobs.iter() {
         let few = job.weight.by_input && pass.n_rows <= sparse::MOST_ROWS;
-        assert_eq!(
-            (job.x.width, job.y.width),
-            (job.weight.cols, job.weight.rows),
-            "widths of {}",
-            job.weight.name
-        );
-        let (activation, bias) = numbered(&job.activation);
-        if few && sparse::linear(pass, job, activation, bias) {
-            continue;
-        }
-        for part in &job.weight.parts {
-            let (x, y) = (job.x.at(), job.y.at() + part.first_row as u32);
-            let bias = bias + part.first_row as u32;
-            products.push(Product { weight: job.weight, part, x, y, activation, bias });
+        assert_eq!(job.x.width, job.weight.cols, "width of the input of {}", job.weight.name);
+        if !(few && sparse::linear(pass, job)) {
+            products_of(job.weight, job.x.at(), job.y, &job.activation, &mut products);
         }
     }
     let (shared, n_rows) = (&pass.backend.shared, pass.n_rows);
+    for (way, group) in groups(shared, &mut products, n_rows) {
+        let method = method(shared, group, way, n_rows);
+        dispatch(pass, group, method);
+    }
+}
+
+/// Appends the products of a job, one for each part of its matrix.
+pub(super) fn products_of<'a>(
+    weight: &'a Matrix,
+    x: u32,
+    y: &Buffer,
+    activation: &Activation<'_, GpuBackend>,
+    products: &mut Vec<Product<'a>>,
+) {
+    assert_eq!(y.width, weight.rows, "width of the output of {}", weight.name);
+    let (activation, bias) = numbered(activation);
+    for part in &weight.parts {
+        let (y, bias) = (y.at() + part.first_row as u32, bias + part.first_row as u32);
+        products.push(Product { weight, part, x, y, activation, bias });
+    }
+}
+
+/// Products sorted into groups of a dispatch each.
+pub(super) fn groups<'p, 'a>(
+    shared: &Shared,
+    products: &'p mut [Product<'a>],
+    n_rows: usize,
+) -> Vec<(Way, &'p [Product<'a>])> {
     let kind = |product: &Product<'_>| {
         (product.part.arena.id, way(shared, product.weight, n_rows), product.weight.by_input)
     };
@@ -93,13 +114,8 @@ pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
         kind => kind,
     };
     products.sort_by_key(kind);
-    for group in products.chunk_by(|a, b| kind(a) == kind(b)) {
-        let (_, way, _) = kind(&group[0]);
-        for group in group.chunks(MOST_JOBS) {
-            let method = method(shared, group, way, n_rows);
-            dispatch(pass, group, method);
-        }
-    }
+    let of_one_kind = products.chunk_by(move |a, b| kind(a) == kind(b));
+    of_one_kind.flat_map(|group| group.chunks(MOST_JOBS).map(|few| (kind(&group[0]).1, few))).collect()
 }
 
 /// The number that lib/activation.wgsl knows an activation by, and where its bias begins.
@@ -117,7 +133,7 @@ pub(super) fn numbered(activation: &Activation<'_, GpuBackend>) -> (u32, u32) {
 
 /// How a product is computed; those of one dispatch share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Way {
+pub(super) enum Way {
     /// Few rows, f32.
     Rows,
     /// Few rows, packed int8 where weights are integers.
@@ -141,28 +157,41 @@ fn way(shared: &Shared, weight: &Matrix, n_rows: usize) -> Way {
 
 fn dispatch(pass: &mut Pass<'_>, group: &[Product<'_>], method: Method) {
     let n_rows = pass.n_rows;
-    let mut params = LinearParams {
-        n: [group.len() as u32, n_rows as u32, 0, 0],
-        jobs: [bytemuck::Zeroable::zeroed(); MOST_JOBS],
-    };
+    let (jobs, tiles, cost) = jobs(group, n_rows, method.rows);
+    let grid = [tiles, n_rows.div_ceil(method.tokens), 1];
+    let carries = ["linear_rows", "linear_int8"].contains(&method.label);
+    let carry = if carries { pass.take_carry(group.iter().map(|product| product.y), None) } else { None };
+    let n = [group.len() as u32, n_rows as u32, 0, 0];
+    let params = LinearParams { n, jobs, carry: Carry::params(&carry) };
+    let work = Work { key: method.key, grid, weights: Some(&group[0].part.arena), state: None, cost };
+    pass.dispatch(method.label, &params, Carry::with(carry, work));
+}
+
+/// Parameters of a group of products, tiles of so many rows that they have, and what they cost.
+pub(super) fn jobs(
+    group: &[Product<'_>],
+    n_rows: usize,
+    tile_rows: usize,
+) -> ([Job; MOST_JOBS], usize, Cost) {
+    let mut jobs = [bytemuck::Zeroable::zeroed(); MOST_JOBS];
     let (mut tiles, mut cost) = (0, Cost::default());
-    for (job, product) in params.jobs.iter_mut().zip(group) {
+    for (job, product) in jobs.iter_mut().zip(group) {
         let Product { weight, part, x, y, activation, bias } = *product;
-        job.shape = [weight.kind(), part.rows as u32, weight.cols as u32, tiles as u32];
-        job.places = [part.planes[0], part.planes[1], part.planes[2], x];
-        job.out = [y, activation, bias, weight.rows as u32];
-        tiles += part.rows.div_ceil(method.rows);
+        *job = Job {
+            shape: [weight.kind(), part.rows as u32, weight.cols as u32, tiles as u32],
+            places: [part.planes[0], part.planes[1], part.planes[2], x],
+            out: [y, activation, bias, weight.rows as u32],
+        };
+        tiles += part.rows.div_ceil(tile_rows);
         cost.bytes += weight.bytes() * part.rows as u64 / weight.rows as u64
             + (n_rows * (weight.cols + part.rows) * 4) as u64;
         cost.flops += 2 * (n_rows * part.rows * weight.cols) as u64;
     }
-    let grid = [tiles, n_rows.div_ceil(method.tokens), 1];
-    let work = Work { key: method.key, grid, weights: Some(&group[0].part.arena), state: None, cost };
-    pass.dispatch(method.label, &params, work);
+    (jobs, tiles, cost)
 }
 
 /// The constants that tell a kernel which layouts it meets.
-fn layouts(group: &[Product<'_>]) -> Vec<(&'static str, u32)> {
+pub(super) fn layouts(group: &[Product<'_>]) -> Vec<(&'static str, u32)> {
     let mut layouts: Vec<_> = group.iter().map(|product| product.weight.layout).collect();
     layouts.sort();
     layouts.dedup();
@@ -175,7 +204,7 @@ fn layouts(group: &[Product<'_>]) -> Vec<(&'static str, u32)> {
 }
 
 /// These constants for layouts that are all different.
-fn meeting(layouts: &[Layout]) -> Vec<(&'static str, u32)> {
+pub(super) fn meeting(layouts: &[Layout]) -> Vec<(&'static str, u32)> {
     let mut constants: Vec<_> = layouts.iter().map(|layout| (layout.constant(), 1)).collect();
     if let [only] = *layouts {
         constants.extend([("SOLE", 1), ("LAYOUT", only as u32)]);
@@ -210,19 +239,23 @@ fn method(shared: &Shared, group: &[Product<'_>], way: Way, n_rows: usize) -> Me
 }
 
 /// Constants of kernels in which teams of threads share rows of weights, and how many such teams a workgroup has.
-fn teams(subgroup: Option<u32>) -> ([(&'static str, u32); 3], usize) {
-    let subgroup = subgroup.filter(|lanes| ROWS_THREADS.is_multiple_of(*lanes));
+pub(super) fn teams(subgroup: Option<u32>, threads: u32) -> ([(&'static str, u32); 3], usize) {
+    let subgroup = subgroup.filter(|lanes| threads.is_multiple_of(*lanes));
     let lanes = subgroup.unwrap_or(32);
-    let constants =
-        [("THREADS", ROWS_THREADS), ("LANES", lanes), ("SUBGROUP", u32::from(subgroup.is_some()))];
-    (constants, (ROWS_THREADS / lanes) as usize)
+    let constants = [("THREADS", threads), ("LANES", lanes), ("SUBGROUP", u32::from(subgroup.is_some()))];
+    (constants, (threads / lanes) as usize)
 }
 
-/// Rows of weights that a team shares. A small matrix must still make enough workgroups, four on each multiprocessor; a
+/// Rows of weights that a team shares. A small matrix must still make enough workgroups, so many on each multiprocessor; a
 /// large one stages x less often.
-fn rows_of_team(most: u32, teams: usize, weight_rows: usize) -> u32 {
-    let enough = |rows: &u32| weight_rows >= 4 * BUSY * teams * *rows as usize;
+pub(super) fn rows_of_team(most: u32, teams: usize, weight_rows: usize, workgroups: usize) -> u32 {
+    let enough = |rows: &u32| weight_rows >= workgroups * BUSY * teams * *rows as usize;
     [4, 2].into_iter().filter(|rows| *rows <= most).find(enough).unwrap_or(1)
+}
+
+/// Steps ahead that weights are asked for: the more rows, the more registers a step takes.
+pub(super) fn ahead(rows: u32, tokens: u32) -> u32 {
+    4 / rows.max(tokens).min(4)
 }
 
 fn rows(
@@ -231,12 +264,12 @@ fn rows(
     n_rows: usize,
     weight_rows: usize,
 ) -> Method {
-    let (shared_out, teams) = teams(subgroup);
+    let (shared_out, teams) = teams(subgroup, ROWS_THREADS);
     constants.extend(shared_out);
     let tokens = n_rows.next_power_of_two().min(FEW_ROWS) as u32;
     // More rows of activations take more registers: fewer rows of weights then.
-    let rows = rows_of_team(if tokens > 2 { 2 } else { 4 }, teams, weight_rows);
-    let ahead = 4 / rows.max(tokens).min(4);
+    let rows = rows_of_team(if tokens > 2 { 2 } else { 4 }, teams, weight_rows, WORKGROUPS);
+    let ahead = ahead(rows, tokens);
     constants.extend([("ROWS", rows), ("TOKENS", tokens), ("TILE_K", 2048 / tokens), ("AHEAD", ahead)]);
     Method {
         label: "linear_rows",
@@ -252,10 +285,10 @@ fn int8(
     n_rows: usize,
     weight_rows: usize,
 ) -> Method {
-    let (shared_out, teams) = teams(subgroup);
+    let (shared_out, teams) = teams(subgroup, ROWS_THREADS);
     constants.extend(shared_out);
     let tokens = n_rows.next_power_of_two().min(FEW_ROWS) as u32;
-    let rows = rows_of_team(if tokens > 2 { 2 } else { 4 }, teams, weight_rows);
+    let rows = rows_of_team(if tokens > 2 { 2 } else { 4 }, teams, weight_rows, WORKGROUPS);
     constants.extend([
         ("ROWS", rows),
         ("TOKENS", tokens),

@@ -7,15 +7,17 @@ mod bandwidth;
 mod linear;
 mod rows;
 mod sample;
+mod shift;
 mod sparse;
 pub(crate) mod time_mix;
 
 use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};
 pub(crate) use bandwidth::read_bandwidth;
 pub(crate) use linear::activation_precision;
+pub(crate) use rows::carry_alone;
 pub(crate) use sample::{BLOCK, FOUND_WORDS, Places, prepare, sample};
 use wingbeat_backend::{
-    BackendError, LayerNorm, Linear, LowRankMixV7, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
+    BackendError, LayerNorm, Linear, LowRankMixV7, ShiftLinear, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
 };
 
 /// Threads of kernels that walk along a row.
@@ -76,6 +78,27 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
 
     fn linear(&mut self, jobs: &mut [Linear<'_, GpuBackend>]) {
         linear::linear(self, jobs);
+    }
+
+    fn shift_linear(
+        &mut self,
+        x: &Buffer,
+        norm: &LayerNorm<GpuBackend>,
+        normed: &mut Buffer,
+        state: SlabAt,
+        mixes: &[&Vector],
+        ys: &mut [&mut Buffer],
+        jobs: &mut [ShiftLinear<'_, GpuBackend>],
+    ) {
+        if shift::shift_linear(self, x, norm, normed, state, mixes, jobs) {
+            return;
+        }
+        rows::token_shift(self, x, Some((norm, normed)), state, mixes, ys);
+        let mut linear: Vec<Linear<'_, GpuBackend>> = jobs
+            .iter_mut()
+            .map(|job| Linear::new(job.weight, &*ys[job.mix], &mut *job.y, job.activation))
+            .collect();
+        linear::linear(self, &mut linear);
     }
 
     fn v7_keys(&mut self, args: V7Keys<'_, GpuBackend>) {

@@ -1,7 +1,11 @@
 //! Operations that walk along rows: embedding, norms, token shift, selection.
 
 use super::{ROW_THREADS, key, moving, plain, summing};
-use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, pass::Work, sampling};
+use crate::{
+    Buffer, GpuBackend, Matrix, Pass, Vector,
+    pass::{Carry, Work},
+    sampling,
+};
 use wingbeat_backend::{LayerNorm, SlabAt};
 
 /// Shifted inputs of one kernel's run at most.
@@ -117,6 +121,18 @@ pub(super) fn token_shift(
     pass.chunks = chunks;
 }
 
+/// Does what a dispatch left, in one of its own.
+pub(crate) fn carry_alone(pass: &mut Pass<'_>, carry: Carry) {
+    let params = ShiftStateParams {
+        at: [carry.x, carry.width, carry.sequences_at, 0],
+        slot: [carry.slab, carry.slot, 0, 0],
+    };
+    let n_rows = carry.n_rows as usize;
+    let key = key("shift_state", &[("THREADS", ROW_THREADS), ("ALL", 1)]);
+    let work = plain(key, [n_rows, 1, 1], moving(n_rows * carry.width as usize * 2));
+    pass.dispatch("shift_state", &params, Work { state: carry.state, ..work });
+}
+
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(crate) struct SelectRowsParams {
@@ -157,7 +173,10 @@ pub(super) fn checked() -> Vec<super::check::Checked> {
         checked!(EmbedParams { table, planes, at }, layouts),
         checked!(LayerNormParams { at, norm, eps }, norms),
         checked!(TokenShiftParams { at, norm, n, eps, ys, mixes }, shifts),
-        checked!(ShiftStateParams { at, slot }, [key("shift_state", &[threads])]),
+        checked!(
+            ShiftStateParams { at, slot },
+            [0, 1].map(|all| key("shift_state", &[threads, ("ALL", all)]))
+        ),
         checked!(SelectRowsParams { at }, [key("select_rows", &[threads])]),
     ]
 }

@@ -1,9 +1,9 @@
 //! Products with a few rows most of whose values are zero, where the matrix is kept by input.
 
-use super::{key, plain};
+use super::{key, linear::numbered, plain};
 use crate::{
     GpuBackend, Matrix, Pass, Shared,
-    pass::Work,
+    pass::{Carry, Work},
     profile::Cost,
     weights::{Layout, by_input::BAND},
 };
@@ -27,6 +27,7 @@ pub(crate) struct SparseParams {
     shape: [u32; 4],
     places: [u32; 4],
     out: [u32; 4],
+    carry: [[u32; 4]; 2],
 }
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
@@ -62,7 +63,8 @@ fn variant(layout: Layout, tokens: u32) -> Vec<(&'static str, u32)> {
 }
 
 /// Records a product; false if there is no memory for its sums.
-pub(super) fn linear(pass: &mut Pass<'_>, job: &Linear<'_, GpuBackend>, activation: u32, bias: u32) -> bool {
+pub(super) fn linear(pass: &mut Pass<'_>, job: &Linear<'_, GpuBackend>) -> bool {
+    assert_eq!(job.y.width, job.weight.rows, "width of the output of {}", job.weight.name);
     let Matrix { rows, cols, layout, ref parts, .. } = *job.weight;
     let [part] = &parts[..] else { return false };
     let (n_rows, padded) = (pass.n_rows, rows.next_multiple_of(8));
@@ -72,17 +74,21 @@ pub(super) fn linear(pass: &mut Pass<'_>, job: &Linear<'_, GpuBackend>, activati
     let shared = &pass.backend.shared;
     let Ok(partial) = partial_sums(shared, sums * MOST_ROWS * padded) else { return false };
     let variant = variant(layout, n_rows.next_power_of_two() as u32);
+    let carry = pass.take_carry([partial].into_iter(), None);
     let params = SparseParams {
         shape: [job.weight.kind(), rows as u32, cols as u32, steps as u32],
         places: [part.planes[0], part.planes[1], part.planes[2], job.x.at()],
         out: [partial, n_rows as u32, 0, 0],
+        carry: Carry::params(&carry),
     };
     let cost = Cost {
         bytes: job.weight.bytes() / ONE_OF + (n_rows * (cols + sums * padded) * 4) as u64,
         flops: 2 * (n_rows * rows * cols) as u64 / ONE_OF,
     };
     let work = plain(key("linear_sparse", &variant), [rows.div_ceil(OUTPUTS), sums, 1], cost);
-    pass.dispatch("linear_sparse", &params, Work { weights: Some(&part.arena), ..work });
+    let work = Work { weights: Some(&part.arena), ..work };
+    pass.dispatch("linear_sparse", &params, Carry::with(carry, work));
+    let (activation, bias) = numbered(&job.activation);
     let params = SparseSumParams {
         at: [partial, sums as u32, n_rows as u32, rows as u32],
         out: [job.y.at(), activation, bias, 0],
@@ -115,9 +121,10 @@ fn partial_sums(shared: &Shared, floats: usize) -> Result<u32, BackendError> {
 pub(super) fn checked() -> Vec<super::check::Checked> {
     let variants =
         Layout::ALL.into_iter().flat_map(|layout| [1, 2, 4, 8].map(|tokens| variant(layout, tokens)));
-    let keys: Vec<_> = variants.map(|constants| key("linear_sparse", &constants)).collect();
+    let keys = variants.map(|constants| key("linear_sparse", &constants));
+    let keys: Vec<_> = keys.flat_map(|key| [super::linear::tests::carrying(&key), key]).collect();
     vec![
-        checked!(SparseParams { shape, places, out }, keys),
+        checked!(SparseParams { shape, places, out, carry }, keys),
         checked!(SparseSumParams { at, out }, [key("linear_sparse_sum", &[])]),
     ]
 }

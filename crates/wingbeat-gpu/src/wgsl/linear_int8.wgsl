@@ -17,45 +17,25 @@
 //!include weights
 //!end
 //!include activation
+//!include int8_stage
+//!include carry
 
 // The first layout of integers.
 const FIRST_INTEGER = 3u;
 const TEAMS = THREADS / LANES;
 const TILE_16 = TILE_K / 16u;
 const TILE_32 = TILE_K / 32u;
-// Of each token, first the first halves of all blocks of 32, then the second: neighbouring threads read neighbours.
-var<workgroup> xq: array<vec4<u32>, TOKENS * TILE_16>;
-// Their scales d, and d sum(xq).
-var<workgroup> xs: array<vec2<f32>, TOKENS * TILE_16>;
 //!if SUBGROUP
 //!else
 var<workgroup> parts: array<f32, THREADS * TOKENS>;
 //!end
 
-// 1 / d, finite: values too small for that count as zeros.
-fn inverse(largest: f32) -> f32 {
-    return select(0.0, 127.0 / largest, largest > 1e-35);
-}
-
-// Stages block `b` of a token's 16s: words as int8, the largest magnitude, the sum of the int8.
-fn put(t: u32, b: u32, words: vec4<u32>, largest: f32, sum: i32) {
-    let at = t * TILE_16 + (b & 1u) * TILE_32 + (b >> 1u);
-    let d = largest / 127.0;
-    xq[at] = words;
-    xs[at] = vec2<f32>(d, d * f32(sum));
-}
-
-fn four(x: u32) -> vec4<f32> {
-    return vec4<f32>(acts[x], acts[x + 1u], acts[x + 2u], acts[x + 3u]);
-}
-
-fn largest_of(x: vec4<f32>) -> f32 {
-    let m = abs(x);
-    return max(max(m.x, m.y), max(m.z, m.w));
-}
-
 @compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
     let job = job_of(group.x);
     let kind = job.shape.x;
 //!if SOLE_INTEGER
@@ -122,20 +102,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!end
 //!for s STAGE
             {
-                var largest = largest_of(x_@s);
-                largest = max(largest, subgroupShuffleXor(largest, 1u));
-                largest = max(largest, subgroupShuffleXor(largest, 2u));
-                let q = vec4<i32>(round(x_@s * inverse(largest)));
-                var sum = q.x + q.y + q.z + q.w;
-                sum += subgroupShuffleXor(sum, 1u);
-                sum += subgroupShuffleXor(sum, 2u);
-                let word = pack4xI8(q);
-                let other = subgroupShuffleXor(word, 1u);
-                // Of threads 0 and 1, and of threads 2 and 3, in order for the even ones.
-                let pair = vec2<u32>(word, other);
-                let words = vec4<u32>(pair, subgroupShuffleXor(pair.x, 2u), subgroupShuffleXor(pair.y, 2u));
+                let block = rounded16(x_@s, thread);
                 if (thread & 3u) == 0u && n0 + @su * (THREADS / 4u) < n_tokens * blocks {
-                    put(t_@s, b_@s, words, largest, sum);
+                    put(t_@s, b_@s, block);
                 }
             }
 //!end
@@ -158,64 +127,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 sum += q.x + q.y + q.z + q.w;
                 words[i] = pack4xI8(q);
             }
-            put(t, b, words, largest, sum);
+            put(t, b, Rounded(words, largest, sum));
         }
 //!end
         workgroupBarrier();
-        for (var i = lane; i < units; i += LANES) {
-//!for r ROWS
-            let w_@r = unpack32(integer, next_@r, first + i);
-//!end
-            let ahead = first + min(i + LANES, units - 1u);
-//!for r ROWS
-            next_@r = fetch32(integer, planes, cols, row_@r, ahead);
-//!end
-//!for t TOKENS
-            {
-                let xa = xq[@tu * TILE_16 + i];
-                let xb = xq[@tu * TILE_16 + TILE_32 + i];
-                let da = xs[@tu * TILE_16 + i];
-                let db = xs[@tu * TILE_16 + TILE_32 + i];
-                let d = vec2<f32>(da.x, db.x);
-                let sums = vec2<f32>(da.y, db.y);
-//!for r ROWS
-                {
-                    let a = dot4I8Packed(w_@r.a.x, xa.x) + dot4I8Packed(w_@r.a.y, xa.y)
-                        + dot4I8Packed(w_@r.a.z, xa.z) + dot4I8Packed(w_@r.a.w, xa.w);
-                    let b = dot4I8Packed(w_@r.b.x, xb.x) + dot4I8Packed(w_@r.b.y, xb.y)
-                        + dot4I8Packed(w_@r.b.z, xb.z) + dot4I8Packed(w_@r.b.w, xb.w);
-                    sum_@r_@t += dot(w_@r.scale * d, vec2<f32>(f32(a), f32(b))) + dot(w_@r.offset, sums);
-                }
-//!end
-            }
-//!end
-        }
+//!include int8_dot
     }
-//!for r ROWS
-//!if SUBGROUP
-//!for t TOKENS
-    let total_@r_@t = subgroupAdd(sum_@r_@t);
-    if lane == @tu % LANES && @tu < n_tokens && row0 + @ru < job.shape.y {
-        let y = job.out.x + (token0 + @tu) * job.out.w + row0 + @ru;
-        acts[y] = activate(job.out.y, total_@r_@t, acts[y], job.out.z, row0 + @ru);
-    }
-//!end
-//!else
-    workgroupBarrier();
-//!for t TOKENS
-    parts[@tu * THREADS + thread] = sum_@r_@t;
-//!end
-    workgroupBarrier();
-    for (var t = lane; t < n_tokens; t += LANES) {
-        if row0 + @ru < job.shape.y {
-            var total = 0.0;
-            for (var i = 0u; i < LANES; i++) {
-                total += parts[t * THREADS + team * LANES + i];
-            }
-            let y = job.out.x + (token0 + t) * job.out.w + row0 + @ru;
-            acts[y] = activate(job.out.y, total, acts[y], job.out.z, row0 + @ru);
-        }
-    }
-//!end
+//!include rows_store
+//!if CARRY
+    carry_shift((group.y * groups.x + group.x) * THREADS + thread, groups.x * groups.y * THREADS);
 //!end
 }

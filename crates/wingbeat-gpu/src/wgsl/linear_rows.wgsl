@@ -10,6 +10,7 @@
 //!include bindings
 //!include weights
 //!include activation
+//!include carry
 
 const TEAMS = THREADS / LANES;
 const TILE_8 = TILE_K / 8u;
@@ -21,7 +22,11 @@ var<workgroup> parts: array<f32, THREADS * TOKENS>;
 //!end
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
     let job = job_of(group.x);
     let kind = layout_of(job);
     let cols = job.shape.z;
@@ -39,14 +44,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!end
 //!end
     for (var k0 = 0u; k0 < cols; k0 += TILE_K) {
+        let first8 = k0 / 8u;
         let eights = (min(TILE_K, cols - k0) + 7u) / 8u;
         // The weights that a thread needs next are on their way while it computes, the first while x is staged.
-//!for u AHEAD
-        let first_@u = k0 / 8u + min(lane + @uu * LANES, eights - 1u);
-//!for r ROWS
-        var next_@r_@u = fetch8(kind, planes, cols, row_@r, first_@u);
-//!end
-//!end
+//!include rows_first
         workgroupBarrier();
         for (var i = thread; i < TOKENS * TILE_8; i += THREADS) {
             let t = i / TILE_8;
@@ -68,56 +69,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             xb[i] = b;
         }
         workgroupBarrier();
-        for (var i = lane; i < eights; i += LANES * AHEAD) {
-//!for u AHEAD
-            {
-//!for r ROWS
-                let w_@r = unpack8(kind, next_@r_@u);
-//!end
-                let ahead = k0 / 8u + min(i + (@uu + AHEAD) * LANES, eights - 1u);
-//!for r ROWS
-                next_@r_@u = fetch8(kind, planes, cols, row_@r, ahead);
-//!end
-                if i + @uu * LANES < eights {
-//!for t TOKENS
-                    let xa_@t = xa[@tu * TILE_8 + i + @uu * LANES];
-                    let xb_@t = xb[@tu * TILE_8 + i + @uu * LANES];
-//!end
-//!for r ROWS
-//!for t TOKENS
-                    sum_@r_@t += dot(w_@r.a, xa_@t) + dot(w_@r.b, xb_@t);
-//!end
-//!end
-                }
-            }
-//!end
-        }
+//!include rows_dot
     }
-//!for r ROWS
-//!if SUBGROUP
-//!for t TOKENS
-    let total_@r_@t = subgroupAdd(sum_@r_@t);
-    if lane == @tu % LANES && @tu < n_tokens && row0 + @ru < job.shape.y {
-        let y = job.out.x + (token0 + @tu) * job.out.w + row0 + @ru;
-        acts[y] = activate(job.out.y, total_@r_@t, acts[y], job.out.z, row0 + @ru);
-    }
-//!end
-//!else
-    workgroupBarrier();
-//!for t TOKENS
-    parts[@tu * THREADS + thread] = sum_@r_@t;
-//!end
-    workgroupBarrier();
-    for (var t = lane; t < n_tokens; t += LANES) {
-        if row0 + @ru < job.shape.y {
-            var total = 0.0;
-            for (var i = 0u; i < LANES; i++) {
-                total += parts[t * THREADS + team * LANES + i];
-            }
-            let y = job.out.x + (token0 + t) * job.out.w + row0 + @ru;
-            acts[y] = activate(job.out.y, total, acts[y], job.out.z, row0 + @ru);
-        }
-    }
-//!end
+//!include rows_store
+//!if CARRY
+    carry_shift((group.y * groups.x + group.x) * THREADS + thread, groups.x * groups.y * THREADS);
 //!end
 }

@@ -14,9 +14,11 @@ struct Params {
     places: vec4<u32>,
     // partial, T
     out: vec4<u32>,
+    carry: array<vec4<u32>, 2>,
 }
 //!include bindings
 //!include weights
+//!include carry
 
 const TEAMS = 8u;
 var<workgroup> xs: array<f32, TOKENS * 256u>;
@@ -24,7 +26,11 @@ var<workgroup> used: array<atomic<u32>, TEAMS>;
 var<workgroup> parts: array<vec4<f32>, (TEAMS - 1u) * 64u>;
 
 @compute @workgroup_size(256)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
     let kind = p.shape.x;
     let n8 = kind >> 8u;
     let cols = p.shape.z;
@@ -123,5 +129,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             acts[at + (i + 4u) * n8] = b_@t[i];
         }
     }
+//!end
+//!if CARRY
+    carry_shift((group.y * groups.x + group.x) * 256u + thread, groups.x * groups.y * 256u);
 //!end
 }

@@ -24,9 +24,11 @@ struct Params {
     norm: vec4<u32>,
     eps: vec4<f32>,
     ups: array<Up, 4>,
+    carry: array<vec4<u32>, 2>,
 }
 //!include bindings
 //!include share
+//!include carry
 //!if UPS
 //!include weights
 //!include activation
@@ -43,7 +45,11 @@ var<workgroup> vs: array<f32, N>;
 var<workgroup> ys: array<f32, N>;
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
     let entry = p.out.z + group.y * 4u;
     let token = map[entry + 1u];
     let head = group.x * N;
@@ -64,6 +70,9 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let r_k = vectors[p.vectors.z + head + i];
 //!if GATE
     let v_first = acts[p.at.w + at + i];
+//!end
+//!if CARRY
+    carry_shift((group.y * groups.x + group.x) * THREADS + thread, groups.x * groups.y * THREADS);
 //!end
 //!if UPS
     compute_ups(token, head, thread);

@@ -11,9 +11,15 @@ use wingbeat_backend::{
 use wingbeat_format::DType;
 
 /// Each layout alone, one of integers with one of floats, and all together.
-fn mixtures() -> impl Iterator<Item = Vec<Layout>> {
+pub(in crate::ops) fn mixtures() -> impl Iterator<Item = Vec<Layout>> {
     let mixed = [vec![Layout::F32, Layout::Q4K], Layout::ALL.to_vec()];
     Layout::ALL.map(|layout| vec![layout]).into_iter().chain(mixed)
+}
+
+/// The variant that also carries.
+pub(in crate::ops) fn carrying(key: &Key) -> Key {
+    let constants = key.constants.iter().copied().chain([("CARRY", 1)]).collect();
+    Key { file: key.file, constants }
 }
 
 pub(in crate::ops) fn checked() -> Vec<check::Checked> {
@@ -24,8 +30,10 @@ pub(in crate::ops) fn checked() -> Vec<check::Checked> {
         for subgroup in [None, Some(8), Some(32), Some(64)] {
             for n_rows in [1, 2, 4, 8] {
                 for weight_rows in [1, 1 << 14, 1 << 16] {
-                    keys.push(rows(constants(), subgroup, n_rows, weight_rows).key);
-                    keys.push(int8(constants(), subgroup, n_rows, weight_rows).key);
+                    for method in [rows, int8] {
+                        let key = method(constants(), subgroup, n_rows, weight_rows).key;
+                        keys.extend([carrying(&key), key]);
+                    }
                 }
             }
         }
@@ -37,7 +45,7 @@ pub(in crate::ops) fn checked() -> Vec<check::Checked> {
             }
         }
     }
-    vec![checked!(LinearParams { n, jobs }, keys)]
+    vec![checked!(LinearParams { n, jobs, carry }, keys)]
 }
 
 #[test]

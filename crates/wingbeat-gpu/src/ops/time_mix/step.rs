@@ -4,7 +4,12 @@ use super::{
     super::{key, linear::numbered, plain},
     recurrence,
 };
-use crate::{GpuBackend, Pass, pass::Work, profile::Cost, weights::Arena};
+use crate::{
+    GpuBackend, Pass,
+    pass::{Carry, Work},
+    profile::Cost,
+    weights::Arena,
+};
 use std::sync::Arc;
 use wingbeat_backend::{Activation, Linear, LowRankMixV7, TimeMixV7};
 
@@ -33,6 +38,7 @@ pub(crate) struct TimeMixParams {
     norm: [u32; 4],
     eps: [f32; 4],
     ups: [Up; MOST_UPS],
+    carry: [[u32; 4]; 2],
 }
 
 /// What the low-rank matrices add to a kernel's run.
@@ -158,6 +164,8 @@ fn dispatch(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>, share: usize, 
     let chunks = std::mem::take(&mut pass.chunks);
     for chunk in &chunks {
         let (buffer, slab, slot) = pass.state_at(chunk, state);
+        let states = buffer.as_ref().map(|(id, _)| *id);
+        let carry = pass.take_carry([y.at(), v_first.at()].into_iter(), states);
         let params = TimeMixParams {
             at: [r.at(), k.at(), v.at(), v_first.at()],
             low: [w.at(), a.at(), g.at(), v_gate.map_or(0, |gate| gate.at())],
@@ -166,17 +174,15 @@ fn dispatch(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>, share: usize, 
             norm: [ln_x.weight.at(), ln_x.bias.at(), slab, slot],
             eps: [ln_x.eps, 0.0, 0.0, 0.0],
             ups: ups.params,
+            carry: Carry::params(&carry),
         };
         let mut cost = recurrence(chunk.n_rows, chunk.n_sequences, width, head_size);
         cost.bytes += ups.cost.bytes;
         cost.flops += ups.cost.flops;
         let grid = [width / head_size, chunk.n_sequences as usize, 1];
         let key = key("time_mix_v7", &constants);
-        pass.dispatch(
-            label,
-            &params,
-            Work { state: buffer, weights: ups.arena.as_ref(), ..plain(key, grid, cost) },
-        );
+        let work = Work { state: buffer, weights: ups.arena.as_ref(), ..plain(key, grid, cost) };
+        pass.dispatch(label, &params, Carry::with(carry, work));
     }
     pass.chunks = chunks;
 }
@@ -201,5 +207,7 @@ pub(in crate::ops) fn checked() -> Vec<crate::ops::check::Checked> {
             keys.push(key("time_mix_v7", &constants));
         }
     }
-    vec![checked!(TimeMixParams { at, low, out, vectors, norm, eps, ups }, keys)]
+    let keys: Vec<_> =
+        keys.into_iter().flat_map(|key| [super::super::linear::tests::carrying(&key), key]).collect();
+    vec![checked!(TimeMixParams { at, low, out, vectors, norm, eps, ups, carry }, keys)]
 }

@@ -12,6 +12,15 @@ struct Params {
     // jobs, T
     n: vec4<u32>,
     jobs: array<Job, 8>,
+//!if SHIFT
+    // x, normed, C, first entry of the row list
+    at: vec4<u32>,
+    // weight, bias, state slab within a slot, floats of a slot
+    norm: vec4<u32>,
+    eps: vec4<f32>,
+//!else
+    carry: array<vec4<u32>, 2>,
+//!end
 }
 
 // The job that a tile belongs to.

@@ -1,0 +1,31 @@
+// Inside kernels of products in int8: adds the products of `units` thirty-twos of columns from number `first` on, whose
+// activations lie in shared memory (lib/int8_stage.wgsl), to a thread's sums of its ROWS rows of layout `integer`. The first
+// weights are in next_@r of each; those that a thread needs next are on their way while it computes.
+    for (var i = lane; i < units; i += LANES) {
+//!for r ROWS
+        let w_@r = unpack32(integer, next_@r, first + i);
+//!end
+        let ahead = first + min(i + LANES, units - 1u);
+//!for r ROWS
+        next_@r = fetch32(integer, planes, cols, row_@r, ahead);
+//!end
+//!for t TOKENS
+        {
+            let xa = xq[@tu * TILE_16 + i];
+            let xb = xq[@tu * TILE_16 + TILE_32 + i];
+            let da = xs[@tu * TILE_16 + i];
+            let db = xs[@tu * TILE_16 + TILE_32 + i];
+            let d = vec2<f32>(da.x, db.x);
+            let sums = vec2<f32>(da.y, db.y);
+//!for r ROWS
+            {
+                let a = dot4I8Packed(w_@r.a.x, xa.x) + dot4I8Packed(w_@r.a.y, xa.y)
+                    + dot4I8Packed(w_@r.a.z, xa.z) + dot4I8Packed(w_@r.a.w, xa.w);
+                let b = dot4I8Packed(w_@r.b.x, xb.x) + dot4I8Packed(w_@r.b.y, xb.y)
+                    + dot4I8Packed(w_@r.b.z, xb.z) + dot4I8Packed(w_@r.b.w, xb.w);
+                sum_@r_@t += dot(w_@r.scale * d, vec2<f32>(f32(a), f32(b))) + dot(w_@r.offset, sums);
+            }
+//!end
+        }
+//!end
+    }

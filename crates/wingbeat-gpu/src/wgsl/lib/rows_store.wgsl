@@ -1,0 +1,29 @@
+// Inside kernels of few rows: adds up what the LANES threads of a team have of each sum, and stores it. Needs: subgroups
+// where SUBGROUP, else room for TOKENS times THREADS in `parts`.
+//!for r ROWS
+//!if SUBGROUP
+//!for t TOKENS
+    let total_@r_@t = subgroupAdd(sum_@r_@t);
+    if lane == @tu % LANES && @tu < n_tokens && row0 + @ru < job.shape.y {
+        let y = job.out.x + (token0 + @tu) * job.out.w + row0 + @ru;
+        acts[y] = activate(job.out.y, total_@r_@t, acts[y], job.out.z, row0 + @ru);
+    }
+//!end
+//!else
+    workgroupBarrier();
+//!for t TOKENS
+    parts[@tu * THREADS + thread] = sum_@r_@t;
+//!end
+    workgroupBarrier();
+    for (var t = lane; t < n_tokens; t += LANES) {
+        if row0 + @ru < job.shape.y {
+            var total = 0.0;
+            for (var i = 0u; i < LANES; i++) {
+                total += parts[t * THREADS + team * LANES + i];
+            }
+            let y = job.out.x + (token0 + t) * job.out.w + row0 + @ru;
+            acts[y] = activate(job.out.y, total, acts[y], job.out.z, row0 + @ru);
+        }
+    }
+//!end
+//!end
