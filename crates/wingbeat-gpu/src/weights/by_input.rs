@@ -60,6 +60,7 @@ pub(crate) fn pack_band(
         }
         return;
     }
+    scales.fill(0);
     high.fill(0);
     let padded = source.rows.next_multiple_of(8);
     let stored_bytes = source.dtype.row_bytes(BAND).expect("a band has whole blocks");
@@ -137,6 +138,65 @@ fn gather(q: &[[u8; BAND]; TURNED], bytes: usize, first: usize, out: &mut [u8]) 
     for (input, out) in out.chunks_exact_mut(input_bytes).enumerate() {
         for (out, q) in out[at..at + n].iter_mut().zip(q.chunks_exact(per_byte)) {
             *out = q.iter().rev().fold(0, |byte, q| (u32::from(byte) << bits) as u8 | q[input]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::f16;
+    use wingbeat_backend::{
+        Backend,
+        conformance::{Random, random_matrix},
+        reference::Reference,
+    };
+    use wingbeat_format::DType;
+
+    fn packed(source: &MatrixSource, layout: Layout, band: usize) -> [Vec<u8>; PLANES] {
+        let mut planes = band_bytes(layout, source.rows).map(|bytes| vec![0xff; bytes]);
+        let [a, b, c] = &mut planes;
+        let row_bytes = source.checked_row_bytes().expect("a sound matrix");
+        pack_band(source, row_bytes, layout, band, [a, b, c]);
+        planes
+    }
+
+    #[test]
+    fn floats_are_turned_round_and_padded() {
+        for orientation in [Orientation::RowMajor, Orientation::Transposed] {
+            let source = random_matrix(&mut Random::new(1), DType::F16, 37, 300, orientation);
+            let exact = Reference.matrix(&source).expect("a matrix").values();
+            for band in 0..2 {
+                let [values, ..] = packed(&source, Layout::F16, band);
+                for (at, value) in values.as_chunks::<2>().0.iter().enumerate() {
+                    let (input, output) = (band * BAND + at / 40, at % 40);
+                    let inside = input < 300 && output < 37;
+                    let expected = if inside { exact[output * 300 + input] } else { 0.0 };
+                    assert_eq!(
+                        f16::from_le_bytes(*value).to_f64(),
+                        expected,
+                        "input {input} output {output}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_and_scales_are_turned_round() {
+        let source = random_matrix(&mut Random::new(2), DType::Q8_0, 67, 288, Orientation::RowMajor);
+        let exact = Reference.matrix(&source).expect("a matrix").values();
+        for band in 0..2 {
+            let [values, scales, _] = packed(&source, Layout::Q8_0, band);
+            for (at, value) in values.iter().enumerate() {
+                let (input, output) = (at / 72, at % 72);
+                let scale = &scales[(input / 64 * 72 + output) * 4 + input / 32 % 2 * 2..][..2];
+                let found =
+                    f64::from(value.cast_signed()) * f16::from_le_bytes([scale[0], scale[1]]).to_f64();
+                let inside = band * BAND + input < 288 && output < 67;
+                let expected = if inside { exact[output * 288 + band * BAND + input] } else { 0.0 };
+                assert_eq!(found, expected, "input {input} output {output}");
+            }
         }
     }
 }

@@ -1,0 +1,79 @@
+//! How many kernels a decode step's operations take: fused ones must not fall back to their parts unnoticed.
+
+use wingbeat_backend::{
+    Activation, Backend, Batch, LayerNorm, Linear, MatrixSource, Orientation, Pass, ShiftLinear, SlabAt,
+    SlabKind, SlabSpec, StateLayout,
+    conformance::{Random, random_matrix},
+};
+use wingbeat_format::DType;
+use wingbeat_gpu::{AdapterChoice, GpuBackend, GpuOptions, Matrix, adapters};
+
+const C: usize = 64;
+const F: usize = 512;
+
+fn matrix(backend: &GpuBackend, dtype: DType, rows: usize, cols: usize, sparse_input: bool) -> Matrix {
+    let source = random_matrix(&mut Random::new(1), dtype, rows, cols, Orientation::RowMajor);
+    backend.matrix(&MatrixSource { sparse_input, ..source }).expect("a matrix")
+}
+
+/// Names and runs of the kernels of a channel mix that also has a product in f16, for some sequences.
+fn kernels(backend: &GpuBackend, dtype: DType, n_sequences: usize) -> Vec<(&'static str, u64)> {
+    let vector = || backend.vector(&[0.5; C]).expect("a vector");
+    let buffer = |width| backend.buffer(n_sequences, width).expect("a buffer");
+    let keys = [matrix(backend, dtype, F, C, false), matrix(backend, DType::F16, C, C, false)];
+    let value = matrix(backend, dtype, C, F, true);
+    let norm = LayerNorm { weight: vector(), bias: vector(), eps: 1e-5 };
+    let mixes = [vector(), vector()];
+    let (mut x, mut normed, mut ys, mut hidden, mut other) =
+        (buffer(C), buffer(C), [buffer(C), buffer(C)], buffer(F), buffer(C));
+    let slab = SlabSpec { name: "shift", shape: vec![1, C], kind: SlabKind::Vectors };
+    let layout = StateLayout { slabs: vec![slab] };
+    let mut states: Vec<_> = (0..n_sequences).map(|_| backend.state(&layout).expect("a state")).collect();
+    let mut batch = Batch::new();
+    (0..n_sequences).for_each(|_| batch.push(&[0]));
+    backend.loaded().expect("weights");
+    backend.profile(true).expect("time stamps");
+    let mut pass = backend.begin(&batch, states.iter_mut().collect()).expect("a pass");
+    let [first, second] = &mut ys;
+    pass.shift_linear(
+        &x,
+        &norm,
+        &mut normed,
+        SlabAt { slab: 0, layer: 0 },
+        &mixes.each_ref(),
+        &mut [first, second],
+        &mut [
+            ShiftLinear { weight: &keys[0], mix: 0, y: &mut hidden, activation: Activation::ReluSquared },
+            ShiftLinear { weight: &keys[1], mix: 1, y: &mut other, activation: Activation::None },
+        ],
+    );
+    pass.linear(&mut [Linear { sparse_x: true, ..Linear::new(&value, &hidden, &mut x, Activation::Add) }]);
+    pass.submit().expect("a pass");
+    let mut times: Vec<_> = backend.kernel_times().iter().map(|time| (time.name, time.runs)).collect();
+    backend.profile(false).expect("no more time stamps");
+    times.sort();
+    times
+}
+
+#[test]
+fn a_channel_mix_takes_three_dispatches() {
+    for number in 0..adapters().len() {
+        let mut options = GpuOptions::default();
+        options.adapter = AdapterChoice::Number(number);
+        let backend = GpuBackend::new(&options).expect("an adapter that is listed can be opened");
+        if backend.profile(true).is_err() {
+            eprintln!("skipped: {} has no time stamps", backend.describe());
+            continue;
+        }
+        for (dtype, first) in [(DType::F16, "shift_linear"), (DType::Q8_0, "shift_linear_int8")] {
+            for n_sequences in [1, 2, 4] {
+                let expected = [("linear_sparse", 1), ("linear_sparse_sum", 1), (first, 1)];
+                let found = kernels(&backend, dtype, n_sequences);
+                assert_eq!(found, expected, "{n_sequences} sequences of {}", dtype.name());
+            }
+            // More than the fused kernel takes: the parts.
+            let parts = kernels(&backend, dtype, 5);
+            assert!(parts.iter().any(|(name, _)| *name == "token_shift"), "{parts:?}");
+        }
+    }
+}
