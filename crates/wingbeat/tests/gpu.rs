@@ -90,3 +90,32 @@ fn a_model_that_does_not_fit_is_refused() {
     options.memory_bytes = None;
     assert!(open("rwkv7-2x256-Q8_0.gguf", Device::Gpu(options)).is_ok(), "nothing was left behind");
 }
+
+/// Fused operations must not fall back to their parts unnoticed: each dispatch of a decode step costs its barrier.
+#[test]
+fn a_decode_step_takes_six_dispatches_a_layer() {
+    let Some(options) = gpu() else { return };
+    for (name, exact) in [
+        ("rwkv7-2x96-head32.safetensors", false),
+        ("rwkv7-2x256-Q8_0.gguf", false),
+        ("rwkv7-2x256-Q8_0.gguf", true),
+        ("rwkv7-2x256-Q4_K_M.gguf", false),
+    ] {
+        let mut options = options.clone();
+        options.exact = exact;
+        let model = open(name, Device::Gpu(options)).expect("a model");
+        let mut state = model.new_state().expect("a state");
+        run(&model, &mut state, &[1, 2, 3]);
+        if model.profile(true).is_err() {
+            return eprintln!("skipped: {} has no time stamps", model.device());
+        }
+        run(&model, &mut state, &[4]);
+        let times = model.kernel_times();
+        let runs: u64 = times.iter().map(|time| time.runs).sum();
+        let kernels: Vec<_> = times.iter().map(|time| (time.name, time.runs)).collect();
+        println!("{name}, exact {exact}: {runs} dispatches: {kernels:?}");
+        // At the ends: embed, layer_norm, select_rows, layer_norm, linear.
+        let most = 6 * model.config().n_layers as u64 + 5;
+        assert!(runs <= most, "{name}, exact {exact}: {runs} dispatches, at most {most}: {kernels:?}");
+    }
+}
