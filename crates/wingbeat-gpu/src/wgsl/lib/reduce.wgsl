@@ -1,12 +1,7 @@
 // Sums over a workgroup of THREADS threads. Every thread must call them, in uniform control flow.
 // Where SUBGROUP, subgroups of LANES add up their own first.
 
-//!if SUBGROUP
-const SUMS = THREADS / LANES;
-//!else
-const SUMS = THREADS;
-//!end
-var<workgroup> sums: array<f32, SUMS>;
+var<workgroup> sums: array<f32, THREADS>;
 
 fn workgroup_sum(value: f32, thread: u32) -> f32 {
 //!if SUBGROUP
@@ -18,7 +13,7 @@ fn workgroup_sum(value: f32, thread: u32) -> f32 {
     }
     workgroupBarrier();
     var total = 0.0;
-    for (var i = 0u; i < SUMS; i++) {
+    for (var i = 0u; i < THREADS / LANES; i++) {
         total += sums[i];
     }
     return total;
