@@ -11,7 +11,9 @@ mod shift;
 mod sparse;
 pub(crate) mod time_mix;
 
-use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};
+use crate::{
+    Buffer, Capabilities, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost,
+};
 pub(crate) use bandwidth::read_bandwidth;
 pub(crate) use linear::activation_precision;
 pub(crate) use rows::carry_alone;
@@ -20,8 +22,15 @@ use wingbeat_backend::{
     BackendError, LayerNorm, Linear, LowRankMixV7, ShiftLinear, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
 };
 
-/// Threads of kernels that walk along a row.
-const ROW_THREADS: u32 = 256;
+/// Threads of kernels that copy rows.
+const COPY_THREADS: u32 = 256;
+
+/// Threads of kernels that walk along a row of so many values: as many as a workgroup may have, up to one for each two
+/// values, as a thread waits for its loads one after the other.
+fn row_threads(capabilities: &Capabilities, width: usize) -> u32 {
+    let most = capabilities.workgroup_threads.clamp(64, 1024);
+    (1 << most.ilog2()).min((width as u32 / 2).next_power_of_two()).max(64)
+}
 
 /// Constants of kernels that sum over a workgroup of so many threads (lib/reduce.wgsl).
 fn summing(subgroup: Option<u32>, threads: u32) -> [(&'static str, u32); 3] {

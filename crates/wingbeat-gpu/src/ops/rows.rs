@@ -1,6 +1,6 @@
 //! Operations that walk along rows: embedding, norms, token shift, selection.
 
-use super::{ROW_THREADS, key, moving, plain, summing};
+use super::{COPY_THREADS, key, moving, plain, row_threads, summing};
 use crate::{
     Buffer, GpuBackend, Matrix, Pass, Vector,
     pass::{Carry, Work},
@@ -49,7 +49,7 @@ pub(super) fn layer_norm(pass: &mut Pass<'_>, x: &Buffer, norm: &LayerNorm<GpuBa
         norm: [norm.weight.at(), norm.bias.at(), 0, 0],
         eps: [norm.eps, 0.0, 0.0, 0.0],
     };
-    let key = key("layer_norm", &summing(pass.backend.shared.device.capabilities.subgroup, ROW_THREADS));
+    let key = key("layer_norm", &row_variant(pass, x.width));
     let cost = moving(pass.n_rows * x.width * 2);
     pass.dispatch("layer_norm", &params, plain(key, [pass.n_rows, 1, 1], cost));
 }
@@ -102,8 +102,8 @@ pub(super) fn token_shift(
             ys: outs,
             mixes: vectors,
         };
-        let subgroup = pass.backend.shared.device.capabilities.subgroup;
-        let key = key("token_shift", &shift_variant(subgroup, norm.is_some(), !chunk.has_long));
+        let key =
+            key("token_shift", &shift_variant(row_variant(pass, width), norm.is_some(), !chunk.has_long));
         let cost = moving(chunk.n_rows as usize * width * (2 + ys.len()));
         let work = plain(key, [chunk.n_rows as usize, 1, 1], cost);
         pass.dispatch("token_shift", &params, Work { state: buffer, ..work });
@@ -113,7 +113,7 @@ pub(super) fn token_shift(
         let (buffer, slab, slot) = pass.state_at(chunk, state);
         let params =
             ShiftStateParams { at: [normed, width as u32, chunk.sequences_at, 0], slot: [slab, slot, 0, 0] };
-        let key = key("shift_state", &[("THREADS", ROW_THREADS)]);
+        let key = key("shift_state", &[("THREADS", COPY_THREADS)]);
         let cost = moving(chunk.n_sequences as usize * width * 2);
         let work = plain(key, [chunk.n_sequences as usize, 1, 1], cost);
         pass.dispatch("shift_state", &params, Work { state: buffer, ..work });
@@ -128,7 +128,7 @@ pub(crate) fn carry_alone(pass: &mut Pass<'_>, carry: Carry) {
         slot: [carry.slab, carry.slot, 0, 0],
     };
     let n_rows = carry.n_rows as usize;
-    let key = key("shift_state", &[("THREADS", ROW_THREADS), ("ALL", 1)]);
+    let key = key("shift_state", &[("THREADS", COPY_THREADS), ("ALL", 1)]);
     let work = plain(key, [n_rows, 1, 1], moving(n_rows * carry.width as usize * 2));
     pass.dispatch("shift_state", &params, Work { state: carry.state, ..work });
 }
@@ -142,14 +142,20 @@ pub(crate) struct SelectRowsParams {
 pub(super) fn select_rows(pass: &mut Pass<'_>, x: &Buffer, rows: &[usize], y: &mut Buffer) {
     let list = pass.list(rows.iter().map(|&row| row as u32));
     let params = SelectRowsParams { at: [x.at(), y.at(), x.width as u32, list] };
-    let key = key("select_rows", &[("THREADS", ROW_THREADS)]);
+    let key = key("select_rows", &[("THREADS", COPY_THREADS)]);
     pass.dispatch("select_rows", &params, plain(key, [rows.len(), 1, 1], moving(rows.len() * x.width * 2)));
     pass.n_rows = rows.len();
 }
 
+/// Constants of kernels that sum along rows.
+fn row_variant(pass: &Pass<'_>, width: usize) -> [(&'static str, u32); 3] {
+    let capabilities = &pass.backend.shared.device.capabilities;
+    summing(capabilities.subgroup, row_threads(capabilities, width))
+}
+
 /// Constants of `token_shift`, where every sequence has one token or some have more.
-fn shift_variant(subgroup: Option<u32>, norm: bool, alone: bool) -> Vec<(&'static str, u32)> {
-    let mut variant = summing(subgroup, ROW_THREADS).to_vec();
+fn shift_variant(rows: [(&'static str, u32); 3], norm: bool, alone: bool) -> Vec<(&'static str, u32)> {
+    let mut variant = rows.to_vec();
     variant.extend([("NORM", u32::from(norm)), ("ALONE", u32::from(alone))]);
     variant
 }
@@ -157,17 +163,16 @@ fn shift_variant(subgroup: Option<u32>, norm: bool, alone: bool) -> Vec<(&'stati
 /// Every kernel of this file, in each variant.
 #[cfg(test)]
 pub(super) fn checked() -> Vec<super::check::Checked> {
-    let threads = ("THREADS", ROW_THREADS);
+    let threads = ("THREADS", COPY_THREADS);
     let layouts =
         crate::weights::Layout::ALL.map(|layout| key("embed", &[("THREADS", 64), (layout.constant(), 1)]));
-    let subgroups = [None, Some(8), Some(32), Some(64)];
-    let norms = subgroups.map(|subgroup| key("layer_norm", &summing(subgroup, ROW_THREADS)));
-    let shifts: Vec<_> = subgroups
+    let rows = [(None, 256), (None, 64), (Some(8), 1024), (Some(32), 1024), (Some(64), 128)]
+        .map(|(subgroup, threads)| summing(subgroup, threads));
+    let norms = rows.map(|rows| key("layer_norm", &rows));
+    let shifts: Vec<_> = rows
         .into_iter()
-        .flat_map(|subgroup| {
-            [(false, false), (false, true), (true, false), (true, true)].map(|v| (subgroup, v))
-        })
-        .map(|(subgroup, (norm, alone))| key("token_shift", &shift_variant(subgroup, norm, alone)))
+        .flat_map(|rows| [(false, false), (false, true), (true, false), (true, true)].map(|v| (rows, v)))
+        .map(|(rows, (norm, alone))| key("token_shift", &shift_variant(rows, norm, alone)))
         .collect();
     vec![
         checked!(EmbedParams { table, planes, at }, layouts),
