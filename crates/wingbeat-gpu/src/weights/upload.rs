@@ -18,7 +18,7 @@ const PIECE_BYTES: usize = 8 << 20;
 /// Bytes on their way at most: what uploading adds to the host's memory.
 const IN_FLIGHT_BYTES: u64 = 96 << 20;
 /// Threads at most: memory is the limit, not processors.
-const MOST_THREADS: usize = 6;
+const MOST_THREADS: usize = 12;
 /// Bytes that are packed before they are handed on: they stay in a cache.
 const PACK_BYTES: usize = 64 << 10;
 
