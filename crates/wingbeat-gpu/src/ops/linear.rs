@@ -217,23 +217,18 @@ pub(super) fn meeting(layouts: &[Layout]) -> Vec<(&'static str, u32)> {
     constants
 }
 
-/// Whether a row has a rest after steps of 32.
-fn ragged(group: &[Product<'_>]) -> bool {
-    group.iter().any(|product| !product.weight.cols.is_multiple_of(32))
-}
-
 fn method(shared: &Shared, group: &[Product<'_>], way: Way, n_rows: usize) -> Method {
-    let mut constants = layouts(group);
     let weight_rows = group.iter().map(|product| product.part.rows).sum();
     let subgroup = shared.device.capabilities.subgroup;
     match way {
-        Way::Rows => rows(constants, subgroup, n_rows, weight_rows),
-        Way::Int8 => int8(constants, subgroup, n_rows, weight_rows),
-        Way::Tiles => tiles(constants),
+        Way::Rows => rows(layouts(group), subgroup, n_rows, weight_rows),
+        Way::Int8 => int8(layouts(group), subgroup, n_rows, weight_rows),
+        Way::Tiles => tiles(layouts(group)),
         Way::Cooperative(_) => {
-            constants.push(("COOPERATIVE", 1));
             let bytes = shared.device.capabilities.workgroup_bytes as usize;
-            Tile::choose(n_rows, weight_rows, bytes).method(constants, ragged(group))
+            let operands = Operands::of(group);
+            let tile = Tile::choose(n_rows, weight_rows, bytes, operands.by_input);
+            tile.method("COOPERATIVE", operands, tile.ragged(group))
         }
     }
 }
@@ -308,19 +303,58 @@ fn tiles(constants: Vec<(&'static str, u32)>) -> Method {
     Method { label: "linear_tiles", key: key("linear_tiles", &constants), rows: TILE, tokens: TILE }
 }
 
-/// A tile of `linear_cooperative`: warps along tokens and rows of weights, and fragments of 16 x 16 that a warp has of
-/// each.
+/// A tile of `linear_cooperative`.
+#[derive(Debug)]
 struct Tile {
-    warps: [u32; 2],
+    /// Warps along tokens, along rows of weights, and along columns.
+    warps: [u32; 3],
+    /// Fragments of 16 x 16 that a warp has along tokens and rows of weights.
     fragments: [u32; 2],
+    /// Columns of a step: at least 16 for each warp along them.
+    step: u32,
+    /// Steps that have room in shared memory: with two, one is stored while the other is read.
+    buffers: u32,
 }
 
-/// From the largest, which reads its operands least often, to the smallest.
-const COOPERATIVE_TILES: [Tile; 3] = [
-    Tile { warps: [2, 4], fragments: [4, 2] },
-    Tile { warps: [2, 2], fragments: [2, 2] },
-    Tile { warps: [1, 4], fragments: [2, 1] },
+const fn tile(warps: [u32; 3], fragments: [u32; 2], step: u32, buffers: u32) -> Tile {
+    Tile { warps, fragments, step, buffers }
+}
+
+/// From the largest, which reads its operands least often, to the smallest, of which there are most.
+const COOPERATIVE_TILES: [Tile; 10] = [
+    tile([2, 4, 1], [4, 2], 64, 1),
+    tile([2, 2, 1], [2, 2], 64, 2),
+    tile([1, 1, 4], [4, 2], 64, 2),
+    tile([1, 1, 4], [4, 1], 64, 2),
+    tile([1, 1, 4], [2, 4], 64, 2),
+    tile([1, 1, 4], [2, 2], 128, 2),
+    tile([1, 1, 4], [2, 1], 128, 2),
+    tile([1, 1, 4], [1, 4], 64, 2),
+    tile([1, 1, 4], [1, 2], 128, 2),
+    tile([1, 1, 4], [1, 1], 128, 2),
 ];
+
+/// What else `linear_cooperative` is compiled for.
+#[derive(Clone, Copy, Debug)]
+struct Operands {
+    layout: Layout,
+    by_input: bool,
+    /// Widths and places are such that activations can be read and written in fours.
+    fours: bool,
+}
+
+impl Operands {
+    fn of(group: &[Product<'_>]) -> Operands {
+        let Matrix { layout, by_input, .. } = *group[0].weight;
+        let fours = |product: &Product<'_>| {
+            let Product { weight, part, x, y, .. } = product;
+            weight.cols.is_multiple_of(4)
+                && [weight.rows, part.rows].iter().all(|rows| rows.is_multiple_of(4))
+                && [x, y].iter().all(|at| at.is_multiple_of(4))
+        };
+        Operands { layout, by_input, fours: group.iter().all(fours) }
+    }
+}
 
 impl Tile {
     /// Tokens and rows of weights.
@@ -328,39 +362,62 @@ impl Tile {
         [0, 1].map(|i| (self.warps[i] * self.fragments[i] * 16) as usize)
     }
 
-    /// Bytes of shared memory, as the kernel declares it: rows of 40 halves, and sums.
-    fn shared_bytes(&self) -> usize {
-        let warps = (self.warps[0] * self.warps[1]) as usize;
-        self.size().iter().sum::<usize>() * 80 + warps * 16 * (self.fragments[1] as usize * 16 + 4) * 4
+    fn n_warps(&self) -> u32 {
+        self.warps.iter().product()
+    }
+
+    /// Bytes of shared memory, as the kernel declares it: halves with eight more in each row, and sums.
+    fn shared_bytes(&self, by_input: bool) -> usize {
+        let ([tokens, rows], step) = (self.size(), self.step as usize);
+        let weights = if by_input { step * (rows + 8) } else { rows * (step + 8) };
+        let sums = self.n_warps() as usize * 16 * 20 * 4;
+        (tokens * (step + 8) + weights) * 2 * self.buffers as usize + sums
     }
 
     /// The tile for some products: the largest that is not mostly empty and makes enough workgroups.
-    fn choose(n_rows: usize, weight_rows: usize, workgroup_bytes: usize) -> &'static Tile {
-        let [large, medium, small] = &COOPERATIVE_TILES;
-        let busy = |tile: &Tile| {
+    fn choose(n_rows: usize, weight_rows: usize, workgroup_bytes: usize, by_input: bool) -> &'static Tile {
+        let enough = |tile: &&Tile| {
             let [tokens, rows] = tile.size();
-            n_rows > tokens / 2 && n_rows.div_ceil(tokens) * weight_rows.div_ceil(rows) >= BUSY
+            // Only one of the largest fits on a multiprocessor: a few too many would take twice as long.
+            let least = if tokens > 64 { BUSY * 3 / 2 } else { BUSY * 3 / 4 };
+            n_rows.div_ceil(tokens) * weight_rows.div_ceil(rows) >= least
         };
-        match () {
-            () if busy(large) && large.shared_bytes() <= workgroup_bytes => large,
-            () if busy(medium) => medium,
-            () => small,
-        }
+        let fits = |tile: &&Tile| tile.shared_bytes(by_input) <= workgroup_bytes;
+        let full = |tile: &&Tile| tile.size()[0] == 16 || n_rows > tile.size()[0] / 2;
+        let [.., smallest] = &COOPERATIVE_TILES;
+        COOPERATIVE_TILES.iter().filter(fits).filter(full).find(enough).unwrap_or(smallest)
     }
 
-    fn method(&self, mut constants: Vec<(&'static str, u32)>, ragged: bool) -> Method {
-        let [tokens, rows] = self.size();
-        let warps = self.warps[0] * self.warps[1];
+    /// `kind` is the constant that tells with which instructions.
+    fn method(&self, kind: &'static str, operands: Operands, ragged: bool) -> Method {
+        let ([tokens, rows], threads) = (self.size(), self.n_warps() * 32);
+        let Operands { layout, by_input, fours } = operands;
+        let mut constants = vec![(kind, 1), (layout.constant(), 1), ("LAYOUT", layout as u32)];
+        if by_input {
+            constants.extend(sparse::constants(&[layout]));
+        }
         constants.extend([
             ("WARPS_T", self.warps[0]),
             ("WARPS_R", self.warps[1]),
+            ("WARPS_K", self.warps[2]),
             ("FRAGMENTS_T", self.fragments[0]),
             ("FRAGMENTS_R", self.fragments[1]),
-            ("X_LOADS", tokens as u32 / warps),
-            ("W_LOADS", rows as u32 / (warps * 8)),
+            ("STEP", self.step),
+            ("SLICES", self.step / (self.warps[2] * 16)),
+            ("BUFFERS", self.buffers),
+            ("ONE_BUFFER", u32::from(self.buffers == 1)),
+            ("X_LOADS", tokens as u32 * self.step / (threads * 4)),
+            ("W_LOADS", rows as u32 * self.step / (threads * 8)),
+            ("ACTS4", u32::from(fours)),
+            ("IS_HALF", u32::from(layout == Layout::F16)),
             ("RAGGED", u32::from(ragged)),
         ]);
         Method { label: "linear_cooperative", key: key("linear_cooperative", &constants), rows, tokens }
+    }
+
+    /// Whether a row has a rest after whole steps.
+    fn ragged(&self, group: &[Product<'_>]) -> bool {
+        group.iter().any(|product| !product.weight.cols.is_multiple_of(self.step as usize))
     }
 }
 

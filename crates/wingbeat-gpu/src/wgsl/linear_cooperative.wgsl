@@ -1,10 +1,14 @@
 // y = activation(x W^T) for a group of products and many rows of x: cooperative matrices of halves, sums in f32.
 //
-// A workgroup makes a tile of TILE_T tokens by TILE_R rows of W in steps of 32 columns: WARPS_T x WARPS_R warps of 32
-// threads, each with FRAGMENTS_T x FRAGMENTS_R fragments of 16 x 16. Both operands become halves in shared memory, one
-// step while the next is on its way; a thread brings X_LOADS values of x and W_LOADS eights of W a step.
+// A workgroup makes a tile of TILE_T tokens by TILE_R rows of W in steps of STEP columns: WARPS_T x WARPS_R warps of 32
+// threads, each with FRAGMENTS_T x FRAGMENTS_R fragments of 16 x 16, and WARPS_K times as many where few rows leave a
+// device idle: those take every WARPS_K-th sixteen columns and add their sums up at the end. Operands become halves in
+// shared memory. A thread brings X_LOADS fours of x and W_LOADS eights of W a step; they stay as they lie in memory
+// until the next step stores them, so that nothing waits for them while matrices are multiplied.
+// With SPLIT a value is two halves, the second 2048 times what the first lacks: x w = xh wh + (xh wl + xl wh) / 2048.
 // Grid: (tiles of all jobs along the rows of W, tiles of tokens).
-// W (rows, cols) in the weights; x (T, cols), y (T, stride) in the activations.
+// W (rows, cols) of the layout LAYOUT in the weights; x (T, cols), y (T, stride) in the activations, seen in fours with
+// ACTS4.
 // Needs: f16, cooperative matrices. Without COOPERATIVE the same is done in plain loops, which is for tests.
 
 //!include jobs
@@ -12,34 +16,77 @@
 //!include weights
 //!include activation
 
-const WARPS = WARPS_T * WARPS_R;
-const THREADS = WARPS * 32u;
+const WARPS_TR = WARPS_T * WARPS_R;
+const THREADS = WARPS_TR * WARPS_K * 32u;
 const TILE_T = WARPS_T * FRAGMENTS_T * 16u;
 const TILE_R = WARPS_R * FRAGMENTS_R * 16u;
-const STEP = 32u;
-// Halves from one row to the next in shared memory: rows are aligned to 16 bytes, and lie in different banks.
-const PITCH = 40u;
-const QUARTER_PITCH = PITCH / 4u;
-var<workgroup> xh: array<f16, TILE_T * PITCH>;
+// From one row to the next in shared memory, in fours: rows are aligned to 16 bytes, and lie in different banks.
+const PITCH = (STEP + 8u) / 4u;
+const X_SIZE = TILE_T * PITCH;
 //!if BY_INPUT
-// Of each column all rows of the tile, and a rest for the banks.
-const R_PITCH = (TILE_R + 8u) / 4u;
-var<workgroup> wh: array<vec4<f16>, STEP * R_PITCH>;
+// Of each column all rows of the tile.
+const W_PITCH = (TILE_R + 8u) / 4u;
+const W_SIZE = STEP * W_PITCH;
 //!else
-var<workgroup> wh: array<vec4<f16>, TILE_R * QUARTER_PITCH>;
+const W_SIZE = TILE_R * PITCH;
 //!end
-// Sums on their way out: of each warp 16 tokens.
-const OUT_WIDTH = FRAGMENTS_R * 16u;
-const OUT_PITCH = OUT_WIDTH + 4u;
-var<workgroup> sums: array<f32, WARPS * 16u * OUT_PITCH>;
+var<workgroup> xh: array<vec4<f16>, BUFFERS * X_SIZE>;
+var<workgroup> wh: array<vec4<f16>, BUFFERS * W_SIZE>;
+// Sums on their way out: of each warp a fragment.
+const OUT_PITCH = 20u;
+const OUT_SIZE = 16u * OUT_PITCH;
+var<workgroup> sums: array<f32, WARPS_TR * WARPS_K * OUT_SIZE>;
+//!if SPLIT
+const LESS = 2048.0;
+var<workgroup> xl: array<vec4<f16>, BUFFERS * X_SIZE>;
+var<workgroup> wl: array<vec4<f16>, BUFFERS * W_SIZE>;
+var<workgroup> low_sums: array<f32, WARPS_TR * WARPS_K * OUT_SIZE>;
+//!end
 
-// x[token][k]; tokens past the end repeat the last and are not stored.
-fn load_x(job: Job, token: u32, k: u32) -> f32 {
-    let x = job.places.w + min(token, p.n.y - 1u) * job.shape.z;
-//!if RAGGED
-    return select(0.0, acts[x + min(k, job.shape.z - 1u)], k < job.shape.z);
+// Where a thread's fours of a row of x lie in shared memory, and its eights of W.
+const X_FOURS = STEP / 4u;
+const X_ROWS = THREADS / X_FOURS;
+//!if BY_INPUT
+const W_EIGHTS = TILE_R / 8u;
 //!else
-    return acts[x + k];
+const W_EIGHTS = STEP / 8u;
+//!end
+const W_ROWS = THREADS / W_EIGHTS;
+
+// Four values of x from `at` on, which is column k of a row; 0 past the end of it.
+fn load_x(at: u32, k: u32, cols: u32) -> vec4<f32> {
+//!if ACTS4
+//!if RAGGED
+    return select(vec4<f32>(), acts[(at + min(k, cols - 4u)) >> 2u], k < cols);
+//!else
+    return acts[(at + k) >> 2u];
+//!end
+//!else
+//!if RAGGED
+    let ks = vec4<u32>(k, k + 1u, k + 2u, k + 3u);
+    let start = min(ks, vec4<u32>(cols - 1u)) + at;
+    let v = vec4<f32>(acts[start.x], acts[start.y], acts[start.z], acts[start.w]);
+    return select(vec4<f32>(), v, ks < vec4<u32>(cols));
+//!else
+    let start = at + k;
+    return vec4<f32>(acts[start], acts[start + 1u], acts[start + 2u], acts[start + 3u]);
+//!end
+//!end
+}
+
+// Eight weights: of row `line` from column k on; of matrices kept by input, of column k the eight rows number `line`.
+fn load_w(job: Job, line: u32, k: u32) -> Raw {
+//!if BY_INPUT
+    // Columns are padded with zeros to whole bands.
+    return fetch8_outputs(LAYOUT, job.shape.x, job.places.xyz, k, line);
+//!else
+//!if RAGGED
+    // Rows are padded with zeros to whole eights.
+    if k >= job.shape.z {
+        return Raw();
+    }
+//!end
+    return fetch8(LAYOUT, job.places.xyz, job.shape.z, line, k >> 3u);
 //!end
 }
 
@@ -48,30 +95,12 @@ fn half4(v: vec4<f32>) -> vec4<f16> {
     return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
 }
 
-// Eight weights of a row; past the end the last row, which is not stored.
-struct Halves { a: vec4<f16>, b: vec4<f16> }
-fn load_w(job: Job, row0: u32, k0: u32, n: u32) -> Halves {
-    var h: Halves;
-//!if BY_INPUT
-    // Eight rows of a column; columns are padded with zeros to whole steps.
-    let rows8 = (job.shape.y + 7u) / 8u;
-    let k = k0 + n / (TILE_R / 8u);
-    let w = load8_outputs(job.shape.x, job.places.xyz, k, min(row0 / 8u + n % (TILE_R / 8u), rows8 - 1u));
-//!else
-    let row = row0 + n / 4u;
-    let k = k0 + n % 4u * 8u;
-//!if RAGGED
-    // Rows are padded with zeros to whole eights.
-    if k >= job.shape.z {
-        return h;
-    }
-//!end
-    let w = load8(layout_of(job), job.places.xyz, job.shape.z, min(row, job.shape.y - 1u), k / 8u);
-//!end
-    h.a = half4(w.a);
-    h.b = half4(w.b);
-    return h;
+//!if SPLIT
+// What a half lacks.
+fn rest4(v: vec4<f32>) -> vec4<f16> {
+    return half4((v - vec4<f32>(half4(v))) * LESS);
 }
+//!end
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -82,85 +111,149 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let warp = thread / 32u;
     let lane = thread % 32u;
     let warp_t = (warp % WARPS_T) * FRAGMENTS_T * 16u;
-    let warp_r = (warp / WARPS_T) * FRAGMENTS_R * 16u;
+    let warp_r = (warp / WARPS_T % WARPS_R) * FRAGMENTS_R * 16u;
+    let warp_k = warp / WARPS_TR;
 //!for i FRAGMENTS_T
 //!for j FRAGMENTS_R
 //!if COOPERATIVE
     var sum_@i_@j: coop_mat16x16<f32, C>;
+//!if SPLIT
+    var low_@i_@j: coop_mat16x16<f32, C>;
+//!end
 //!else
     // Token lane / 2, columns from lane % 2 * 8 on.
     var sum_@i_@j: array<f32, 8>;
+//!if SPLIT
+    var low_@i_@j: array<f32, 8>;
 //!end
 //!end
 //!end
-    // Neighbouring threads bring neighbouring values of x, and four of them a row of W.
+//!end
+    // Neighbouring threads bring neighbouring values. Tokens and rows past the end repeat the last and are not stored.
+    let x_k = thread % X_FOURS * 4u;
+    let x_to = thread / X_FOURS * PITCH + thread % X_FOURS;
 //!for i X_LOADS
-    var x_@i = load_x(job, token0 + @iu * WARPS + warp, lane);
+    let x_at_@i = job.places.w + min(token0 + thread / X_FOURS + @iu * X_ROWS, p.n.y - 1u) * cols;
+    var x_@i = load_x(x_at_@i, x_k, cols);
+//!end
+//!if BY_INPUT
+    let line = min(row0 / 8u + thread % W_EIGHTS, (job.shape.y + 7u) / 8u - 1u);
+    let w_to = thread / W_EIGHTS * W_PITCH + thread % W_EIGHTS * 2u;
+//!for i W_LOADS
+    let w_line_@i = line;
+    let w_k_@i = thread / W_EIGHTS + @iu * W_ROWS;
+    let w_to_@i = w_to + @iu * W_ROWS * W_PITCH;
+//!end
+//!else
+    let w_to = thread / W_EIGHTS * PITCH + thread % W_EIGHTS * 2u;
+//!for i W_LOADS
+    let w_line_@i = min(row0 + thread / W_EIGHTS + @iu * W_ROWS, job.shape.y - 1u);
+    let w_k_@i = thread % W_EIGHTS * 8u;
+    let w_to_@i = w_to + @iu * W_ROWS * PITCH;
+//!end
 //!end
 //!for i W_LOADS
-    var w_@i = load_w(job, row0, 0u, @iu * THREADS + thread);
+    var w_@i = load_w(job, w_line_@i, w_k_@i);
 //!end
+    // Which of the two buffers, or the only one.
+    var buffer = 0u;
     for (var k0 = 0u; k0 < cols; k0 += STEP) {
+        let xs = buffer * X_SIZE;
+        let ws = buffer * W_SIZE;
 //!for i X_LOADS
-        xh[(@iu * WARPS + warp) * PITCH + lane] = f16(clamp(x_@i, -65504.0, 65504.0));
+        xh[xs + x_to + @iu * X_ROWS * PITCH] = half4(x_@i);
+//!if SPLIT
+        xl[xs + x_to + @iu * X_ROWS * PITCH] = rest4(x_@i);
+//!end
 //!end
 //!for i W_LOADS
         {
-            let n = @iu * THREADS + thread;
-//!if BY_INPUT
-            let at = n / (TILE_R / 8u) * R_PITCH + n % (TILE_R / 8u) * 2u;
+            let w = unpack8(LAYOUT, w_@i);
+//!if IS_HALF
+            wh[ws + w_to_@i] = vec4<f16>(w.a);
+            wh[ws + w_to_@i + 1u] = vec4<f16>(w.b);
 //!else
-            let at = n / 4u * QUARTER_PITCH + n % 4u * 2u;
+            wh[ws + w_to_@i] = half4(w.a);
+            wh[ws + w_to_@i + 1u] = half4(w.b);
 //!end
-            wh[at] = w_@i.a;
-            wh[at + 1u] = w_@i.b;
+//!if SPLIT
+            wl[ws + w_to_@i] = rest4(w.a);
+            wl[ws + w_to_@i + 1u] = rest4(w.b);
+//!end
         }
 //!end
         workgroupBarrier();
-        if k0 + STEP < cols {
+        let next = k0 + STEP;
+        if next < cols {
 //!for i X_LOADS
-            x_@i = load_x(job, token0 + @iu * WARPS + warp, k0 + STEP + lane);
+            x_@i = load_x(x_at_@i, next + x_k, cols);
 //!end
 //!for i W_LOADS
-            w_@i = load_w(job, row0, k0 + STEP, @iu * THREADS + thread);
+            w_@i = load_w(job, w_line_@i, next + w_k_@i);
 //!end
         }
-//!for s 2
+//!for s SLICES
         {
+            // Sixteen columns of the step.
+            let slice = @su * WARPS_K + warp_k;
+            let x_from = xs + warp_t * PITCH + slice * 4u;
+//!if BY_INPUT
+            let w_from = ws + slice * 16u * W_PITCH + warp_r / 4u;
+//!else
+            let w_from = ws + warp_r * PITCH + slice * 4u;
+//!end
 //!if COOPERATIVE
 //!for i FRAGMENTS_T
-            let part_x_@i = coopLoadT<coop_mat16x16<f16, A>>(&xh[(warp_t + @iu * 16u) * PITCH + @su * 16u], PITCH);
+            let part_x_@i = coopLoadT<coop_mat16x16<f16, A>>(&xh[x_from + @iu * 16u * PITCH], PITCH);
+//!if SPLIT
+            let rest_x_@i = coopLoadT<coop_mat16x16<f16, A>>(&xl[x_from + @iu * 16u * PITCH], PITCH);
+//!end
 //!end
 //!for j FRAGMENTS_R
 //!if BY_INPUT
-            let part_w_@j = coopLoadT<coop_mat16x16<f16, B>>(
-                &wh[@su * 16u * R_PITCH + (warp_r + @ju * 16u) / 4u],
-                R_PITCH,
-            );
+            let part_w_@j = coopLoadT<coop_mat16x16<f16, B>>(&wh[w_from + @ju * 4u], W_PITCH);
+//!if SPLIT
+            let rest_w_@j = coopLoadT<coop_mat16x16<f16, B>>(&wl[w_from + @ju * 4u], W_PITCH);
+//!end
 //!else
-            let part_w_@j = coopLoad<coop_mat16x16<f16, B>>(
-                &wh[(warp_r + @ju * 16u) * QUARTER_PITCH + @su * 4u],
-                QUARTER_PITCH,
-            );
+            let part_w_@j = coopLoad<coop_mat16x16<f16, B>>(&wh[w_from + @ju * 16u * PITCH], PITCH);
+//!if SPLIT
+            let rest_w_@j = coopLoad<coop_mat16x16<f16, B>>(&wl[w_from + @ju * 16u * PITCH], PITCH);
+//!end
 //!end
 //!end
 //!for i FRAGMENTS_T
 //!for j FRAGMENTS_R
             sum_@i_@j = coopMultiplyAdd(part_x_@i, part_w_@j, sum_@i_@j);
+//!if SPLIT
+            low_@i_@j = coopMultiplyAdd(part_x_@i, rest_w_@j, low_@i_@j);
+            low_@i_@j = coopMultiplyAdd(rest_x_@i, part_w_@j, low_@i_@j);
+//!end
 //!end
 //!end
 //!else
-            for (var k = @su * 16u; k < @su * 16u + 16u; k++) {
+            for (var k = 0u; k < 16u; k++) {
+                let x_at = x_from + lane / 2u * PITCH + k / 4u;
                 for (var e = 0u; e < 8u; e++) {
-                    let column = warp_r + lane % 2u * 8u + e;
+                    let column = lane % 2u * 8u + e;
+//!if BY_INPUT
+                    let w_at = w_from + k * W_PITCH + column / 4u;
+                    let which = column % 4u;
+                    const NEXT = 4u;
+//!else
+                    let w_at = w_from + column * PITCH + k / 4u;
+                    let which = k % 4u;
+                    const NEXT = 16u * PITCH;
+//!end
 //!for i FRAGMENTS_T
 //!for j FRAGMENTS_R
                     {
-                        let x = f32(xh[(warp_t + @iu * 16u + lane / 2u) * PITCH + k]);
-//!if BY_INPUT
-                        sum_@i_@j[e] += x * f32(wh[k * R_PITCH + (column + @ju * 16u) / 4u][column % 4u]);
-//!else
-                        sum_@i_@j[e] += x * f32(wh[(column + @ju * 16u) * QUARTER_PITCH + k / 4u][k % 4u]);
+                        let x = f32(xh[x_at + @iu * 16u * PITCH][k % 4u]);
+                        let w = f32(wh[w_at + @ju * NEXT][which]);
+                        sum_@i_@j[e] += x * w;
+//!if SPLIT
+                        let x_rest = f32(xl[x_at + @iu * 16u * PITCH][k % 4u]);
+                        low_@i_@j[e] += x * f32(wl[w_at + @ju * NEXT][which]) + x_rest * w;
 //!end
                     }
 //!end
@@ -170,28 +263,72 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!end
         }
 //!end
+        // Of two buffers, the one that comes next was read before the last barrier.
+        buffer = (buffer + 1u) % BUFFERS;
+//!if ONE_BUFFER
         workgroupBarrier();
+//!end
     }
-    let out = warp * 16u * OUT_PITCH;
+    let out = warp * OUT_SIZE;
 //!for i FRAGMENTS_T
 //!for j FRAGMENTS_R
 //!if COOPERATIVE
-    coopStoreT(sum_@i_@j, &sums[out + @ju * 16u], OUT_PITCH);
+    coopStoreT(sum_@i_@j, &sums[out], OUT_PITCH);
+//!if SPLIT
+    coopStoreT(low_@i_@j, &low_sums[out], OUT_PITCH);
+//!end
 //!else
     for (var e = 0u; e < 8u; e++) {
-        sums[out + lane / 2u * OUT_PITCH + @ju * 16u + lane % 2u * 8u + e] = sum_@i_@j[e];
+        sums[out + lane / 2u * OUT_PITCH + lane % 2u * 8u + e] = sum_@i_@j[e];
+//!if SPLIT
+        low_sums[out + lane / 2u * OUT_PITCH + lane % 2u * 8u + e] = low_@i_@j[e];
+//!end
     }
 //!end
-//!end
     workgroupBarrier();
-    for (var n = lane; n < 16u * OUT_WIDTH; n += 32u) {
-        let t = token0 + warp_t + @iu * 16u + n / OUT_WIDTH;
-        let row = row0 + warp_r + n % OUT_WIDTH;
+    // Four rows of W for one token.
+    for (var n = thread; n < WARPS_TR * 64u; n += THREADS) {
+        let of_warp = n / 64u;
+        let t = token0 + (of_warp % WARPS_T * FRAGMENTS_T + @iu) * 16u + n % 64u / 4u;
+        let row = row0 + (of_warp / WARPS_T * FRAGMENTS_R + @ju) * 16u + n % 4u * 4u;
         if t < p.n.y && row < job.shape.y {
-            let y = job.out.x + t * job.out.w + row;
-            acts[y] = activate(job.out.y, sums[out + n / OUT_WIDTH * OUT_PITCH + n % OUT_WIDTH], acts[y], job.out.z, row);
+            let start = of_warp * OUT_SIZE + n % 64u / 4u * OUT_PITCH + n % 4u * 4u;
+            var z = vec4<f32>();
+            for (var k = 0u; k < WARPS_K; k++) {
+                let at = start + k * WARPS_TR * OUT_SIZE;
+                z += vec4<f32>(sums[at], sums[at + 1u], sums[at + 2u], sums[at + 3u]);
+//!if SPLIT
+                z += vec4<f32>(low_sums[at], low_sums[at + 1u], low_sums[at + 2u], low_sums[at + 3u]) / LESS;
+//!end
+            }
+            store(job, job.out.x + t * job.out.w + row, row, z);
         }
     }
     workgroupBarrier();
+//!end
+//!end
+}
+
+// Four sums to y, the first for row `row`.
+fn store(job: Job, y: u32, row: u32, z: vec4<f32>) {
+    let kind = job.out.y;
+    let bias = job.out.z;
+//!if ACTS4
+    var before = vec4<f32>();
+    if kind == 1u {
+        before = acts[y >> 2u];
+    }
+    acts[y >> 2u] = vec4<f32>(
+        activate(kind, z.x, before.x, bias, row),
+        activate(kind, z.y, before.y, bias, row + 1u),
+        activate(kind, z.z, before.z, bias, row + 2u),
+        activate(kind, z.w, before.w, bias, row + 3u),
+    );
+//!else
+//!for e 4
+    if row + @eu < job.shape.y {
+        acts[y + @eu] = activate(kind, z[@e], acts[y + @eu], bias, row + @eu);
+    }
+//!end
 //!end
 }

@@ -37,12 +37,16 @@ pub(in crate::ops) fn checked() -> Vec<check::Checked> {
                 }
             }
         }
-        for tile in &COOPERATIVE_TILES {
-            for (ragged, kind) in [(true, "COOPERATIVE"), (false, "COOPERATIVE"), (true, "F16")] {
-                let mut constants = constants();
-                constants.push((kind, 1));
-                keys.push(tile.method(constants, ragged).key);
-            }
+    }
+    for (tile, layout) in COOPERATIVE_TILES.iter().flat_map(|tile| Layout::ALL.map(|layout| (tile, layout))) {
+        for (ragged, kind, by_input, fours) in [
+            (true, "COOPERATIVE", false, true),
+            (false, "COOPERATIVE", false, true),
+            (false, "COOPERATIVE", true, true),
+            (true, "COOPERATIVE", true, false),
+            (true, "F16", false, false),
+        ] {
+            keys.push(tile.method(kind, Operands { layout, by_input, fours }, ragged).key);
         }
     }
     vec![checked!(LinearParams { n, jobs, carry }, keys)]
@@ -50,23 +54,25 @@ pub(in crate::ops) fn checked() -> Vec<check::Checked> {
 
 #[test]
 fn tiles_know_their_shared_memory() {
-    for tile in &COOPERATIVE_TILES {
-        let mut constants = meeting(&[Layout::Q4K]);
-        constants.push(("COOPERATIVE", 1));
-        let module = check::valid(&tile.method(constants, false).key);
-        assert_eq!(check::workgroup_bytes(&module) as usize, tile.shared_bytes());
+    for (tile, by_input) in COOPERATIVE_TILES.iter().flat_map(|tile| [(tile, false), (tile, true)]) {
+        let operands = Operands { layout: Layout::Q4K, by_input, fours: true };
+        let module = check::valid(&tile.method("COOPERATIVE", operands, false).key);
+        assert_eq!(check::workgroup_bytes(&module) as usize, tile.shared_bytes(by_input), "{tile:?}");
     }
 }
 
 #[test]
 fn the_largest_tile_that_keeps_a_device_busy_is_chosen() {
-    let size = |n_rows, weight_rows, bytes| Tile::choose(n_rows, weight_rows, bytes).size();
+    let size = |n_rows, weight_rows, bytes| Tile::choose(n_rows, weight_rows, bytes, false).size();
     assert_eq!(size(512, 8192, 48 << 10), [128, 128]);
-    assert_eq!(size(512, 8192, 32 << 10), [64, 64]);
+    assert_eq!(size(512, 8192, 32 << 10), [64, 32]);
     assert_eq!(size(512, 2048, 48 << 10), [64, 64]);
     assert_eq!(size(33, 65536, 48 << 10), [64, 64]);
-    assert_eq!(size(9, 65536, 48 << 10), [32, 64]);
-    assert_eq!(size(512, 64, 48 << 10), [32, 64]);
+    assert_eq!(size(33, 2048, 48 << 10), [64, 16]);
+    assert_eq!(size(32, 2048, 48 << 10), [32, 16]);
+    assert_eq!(size(9, 65536, 48 << 10), [16, 64]);
+    assert_eq!(size(5, 2048, 48 << 10), [16, 16]);
+    assert_eq!(size(512, 64, 48 << 10), [16, 16]);
 }
 
 /// Everything of `linear_cooperative` but the matrices themselves, in plain loops: staging, unpacking, ragged edges.
@@ -82,11 +88,14 @@ fn cooperative_tiles_agree_with_the_reference() {
         (DType::Q4K, 67, 512, 17),
         (DType::Q6K, 130, 256, 66),
         (DType::Q8_0, 64, 96, 9),
+        (DType::F16, 68, 256, 21),
+        (DType::F16, 44, 140, 9),
+        (DType::BF16, 36, 128, 70),
     ];
-    for ((dtype, weight_rows, cols, n_rows), sparse_input) in
-        cases.into_iter().flat_map(|case| [(case, false), (case, true)])
-    {
-        for tile in &COOPERATIVE_TILES {
+    let cases = cases.into_iter().flat_map(|case| [(case, false), (case, true)]);
+    for (number, ((dtype, weight_rows, cols, n_rows), sparse_input)) in cases.enumerate() {
+        // Making a pipeline takes long without hardware: of each case two tiles, of each tile a few cases.
+        for tile in COOPERATIVE_TILES.iter().skip(number % 5).step_by(5) {
             let by = if sparse_input { "kept by input" } else { "kept by output" };
             let label = format!("{} {weight_rows}x{cols} T={n_rows} {:?}, {by}", dtype.name(), tile.size());
             let mut case = Case::new(&backend, 1, label);
@@ -103,9 +112,7 @@ fn cooperative_tiles_agree_with_the_reference() {
             let part = &weight.parts[0];
             let (x_at, y_at) = (x_there.at(), y.at());
             let group = [Product { weight: &weight, part, x: x_at, y: y_at, activation: 1, bias: 0 }];
-            let mut constants = layouts(&group);
-            constants.push(("F16", 1));
-            let method = tile.method(constants, ragged(&group));
+            let method = tile.method("F16", Operands::of(&group), tile.ragged(&group));
             dispatch(&mut pass, &group, method);
             pass.submit().expect("a pass");
             let mut actual = vec![0.0; n_rows * weight_rows];

@@ -212,6 +212,26 @@ fn load8_outputs(kind: u32, planes: vec3<u32>, input: u32, r8: u32) -> Eight {
     return Eight(q.a * w.s.a + w.m.a, q.b * w.s.b + w.m.b);
 }
 
+// The same as far as reading goes, for unpack8 with `code`, the layout alone: floats as they lie in memory, others are numbers
+// already.
+fn fetch8_outputs(code: u32, kind: u32, planes: vec3<u32>, input: u32, r8: u32) -> Raw {
+    let at = (planes.x >> 2u) + (input * (kind >> 8u) + r8) * select(1u, 2u, code == 0u);
+    var f: Raw;
+    switch code {
+        case 0u: {
+            f.a = weights4[at];
+            f.b = weights4[at + 1u];
+        }
+        case 1u, 2u: { f.a = weights4[at]; }
+        default: {
+            let w = load8_outputs(kind, planes, input, r8);
+            f.a = bitcast<vec4<u32>>(w.a);
+            f.b = bitcast<vec4<u32>>(w.b);
+        }
+    }
+    return f;
+}
+
 // Eight consecutive inputs' weights of one output: right, but eight times the work of load8_outputs.
 fn load8_inputs(kind: u32, planes: vec3<u32>, output: u32, k8: u32) -> Eight {
     let r8 = output >> 3u;
