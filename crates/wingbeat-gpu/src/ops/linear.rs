@@ -14,6 +14,8 @@ use wingbeat_backend::{Activation, Linear, tolerance::ActivationPrecision};
 pub(super) const MOST_JOBS: usize = 8;
 /// Up to this many rows of activations, each weight is read once for a few of them; more go through tiles.
 const FEW_ROWS: usize = 8;
+/// The same of floats where there are cooperative matrices.
+const FEW_FLOAT_ROWS: usize = 4;
 /// Threads of a workgroup in `linear_rows` and `linear_int8`.
 const ROWS_THREADS: u32 = 128;
 /// Values that share a scale where activations are rounded to int8. With 32, the logits of a model differ from exact
@@ -140,16 +142,16 @@ pub(super) enum Way {
     Int8,
     /// Many rows, f32.
     Tiles,
-    /// Many rows, cooperative matrices of halves; weights of one layout, as unpacking them takes much of the time.
+    /// Many rows, cooperative matrices of halves, two for each operand where weights are f32; weights of one layout, as
+    /// unpacking them takes much of the time.
     Cooperative(Layout),
 }
 
 fn way(shared: &Shared, weight: &Matrix, n_rows: usize) -> Way {
     let capabilities = &shared.device.capabilities;
-    if n_rows > FEW_ROWS {
-        // Weights in f32 are meant to be exact.
-        let halves = capabilities.cooperative && !shared.exact && weight.layout != Layout::F32;
-        return if halves { Way::Cooperative(weight.layout) } else { Way::Tiles };
+    let cooperative = capabilities.cooperative && !shared.exact;
+    if n_rows > if cooperative && weight.layout.is_float() { FEW_FLOAT_ROWS } else { FEW_ROWS } {
+        return if cooperative { Way::Cooperative(weight.layout) } else { Way::Tiles };
     }
     let int8 = capabilities.packed_dot && !shared.exact && !weight.by_input;
     if int8 && !weight.layout.is_float() && weight.cols.is_multiple_of(32) { Way::Int8 } else { Way::Rows }
@@ -227,7 +229,7 @@ fn method(shared: &Shared, group: &[Product<'_>], way: Way, n_rows: usize) -> Me
         Way::Cooperative(_) => {
             let bytes = shared.device.capabilities.workgroup_bytes as usize;
             let operands = Operands::of(group);
-            let tile = Tile::choose(n_rows, weight_rows, bytes, operands.by_input);
+            let tile = Tile::choose(n_rows, weight_rows, bytes, operands);
             tile.method("COOPERATIVE", operands, tile.ragged(group))
         }
     }
@@ -354,6 +356,11 @@ impl Operands {
         };
         Operands { layout, by_input, fours: group.iter().all(fours) }
     }
+
+    /// Whether a value is two halves: weights in f32 are meant to be exact, and together these have 22 bits.
+    fn split(self) -> bool {
+        self.layout == Layout::F32
+    }
 }
 
 impl Tile {
@@ -366,23 +373,34 @@ impl Tile {
         self.warps.iter().product()
     }
 
+    /// Steps in shared memory: two halves for a value leave no room for two.
+    fn buffers(&self, operands: Operands) -> u32 {
+        if operands.split() { 1 } else { self.buffers }
+    }
+
     /// Bytes of shared memory, as the kernel declares it: halves with eight more in each row, and sums.
-    fn shared_bytes(&self, by_input: bool) -> usize {
+    fn shared_bytes(&self, operands: Operands) -> usize {
         let ([tokens, rows], step) = (self.size(), self.step as usize);
-        let weights = if by_input { step * (rows + 8) } else { rows * (step + 8) };
+        let weights = if operands.by_input { step * (rows + 8) } else { rows * (step + 8) };
         let sums = self.n_warps() as usize * 16 * 20 * 4;
-        (tokens * (step + 8) + weights) * 2 * self.buffers as usize + sums
+        let of_one = (tokens * (step + 8) + weights) * 2 * self.buffers(operands) as usize + sums;
+        if operands.split() { of_one * 2 } else { of_one }
     }
 
     /// The tile for some products: the largest that is not mostly empty and makes enough workgroups.
-    fn choose(n_rows: usize, weight_rows: usize, workgroup_bytes: usize, by_input: bool) -> &'static Tile {
+    fn choose(
+        n_rows: usize,
+        weight_rows: usize,
+        workgroup_bytes: usize,
+        operands: Operands,
+    ) -> &'static Tile {
         let enough = |tile: &&Tile| {
             let [tokens, rows] = tile.size();
             // Only one of the largest fits on a multiprocessor: a few too many would take twice as long.
             let least = if tokens > 64 { BUSY * 3 / 2 } else { BUSY * 3 / 4 };
             n_rows.div_ceil(tokens) * weight_rows.div_ceil(rows) >= least
         };
-        let fits = |tile: &&Tile| tile.shared_bytes(by_input) <= workgroup_bytes;
+        let fits = |tile: &&Tile| tile.shared_bytes(operands) <= workgroup_bytes;
         let full = |tile: &&Tile| tile.size()[0] == 16 || n_rows > tile.size()[0] / 2;
         let [.., smallest] = &COOPERATIVE_TILES;
         COOPERATIVE_TILES.iter().filter(fits).filter(full).find(enough).unwrap_or(smallest)
@@ -404,8 +422,9 @@ impl Tile {
             ("FRAGMENTS_R", self.fragments[1]),
             ("STEP", self.step),
             ("SLICES", self.step / (self.warps[2] * 16)),
-            ("BUFFERS", self.buffers),
-            ("ONE_BUFFER", u32::from(self.buffers == 1)),
+            ("BUFFERS", self.buffers(operands)),
+            ("ONE_BUFFER", u32::from(self.buffers(operands) == 1)),
+            ("SPLIT", u32::from(operands.split())),
             ("X_LOADS", tokens as u32 * self.step / (threads * 4)),
             ("W_LOADS", rows as u32 * self.step / (threads * 8)),
             ("ACTS4", u32::from(fours)),
@@ -429,6 +448,7 @@ pub(crate) fn activation_precision(shared: &Shared, weight: &Matrix, n_rows: usi
     match way(shared, weight, n_rows) {
         Way::Rows | Way::Tiles => ActivationPrecision::Exact,
         Way::Int8 => ActivationPrecision::Int8 { block: INT8_BLOCK },
+        // Far better where weights are f32: both operands have 22 bits then.
         Way::Cooperative(_) => ActivationPrecision::Half,
     }
 }
