@@ -410,6 +410,7 @@ impl Tile {
     fn method(&self, kind: &'static str, operands: Operands, ragged: bool) -> Method {
         let ([tokens, rows], threads) = (self.size(), self.n_warps() * 32);
         let Operands { layout, by_input, fours } = operands;
+        let blocks = !layout.is_float() && !by_input;
         let mut constants = vec![(kind, 1), (layout.constant(), 1), ("LAYOUT", layout as u32)];
         if by_input {
             constants.extend(sparse::constants(&[layout]));
@@ -426,7 +427,8 @@ impl Tile {
             ("ONE_BUFFER", u32::from(self.buffers(operands) == 1)),
             ("SPLIT", u32::from(operands.split())),
             ("X_LOADS", tokens as u32 * self.step / (threads * 4)),
-            ("W_LOADS", rows as u32 * self.step / (threads * 8)),
+            ("BLOCKS", u32::from(blocks)),
+            ("W_LOADS", (rows as u32 * self.step).div_ceil(threads * if blocks { 32 } else { 8 })),
             ("ACTS4", u32::from(fours)),
             ("IS_HALF", u32::from(layout == Layout::F16)),
             ("RAGGED", u32::from(ragged)),

@@ -3,7 +3,8 @@
 // A workgroup makes a tile of TILE_T tokens by TILE_R rows of W in steps of STEP columns: WARPS_T x WARPS_R warps of 32
 // threads, each with FRAGMENTS_T x FRAGMENTS_R fragments of 16 x 16, and WARPS_K times as many where few rows leave a
 // device idle: those take every WARPS_K-th sixteen columns and add their sums up at the end. Operands become halves in
-// shared memory. A thread brings X_LOADS fours of x and W_LOADS eights of W a step; they stay as they lie in memory
+// shared memory. A thread brings X_LOADS fours of x and W_LOADS parts of rows of W a step: eights, or with BLOCKS those
+// of integers that share a scale. They stay as they lie in memory
 // until the next step stores them, so that nothing waits for them while matrices are multiplied.
 // With SPLIT a value is two halves, the second 2048 times what the first lacks: x w = xh wh + (xh wl + xl wh) / 2048.
 // Grid: (tiles of all jobs along the rows of W, tiles of tokens).
@@ -15,6 +16,7 @@
 //!include bindings
 //!include weights
 //!include activation
+//!include cooperative
 
 const WARPS_TR = WARPS_T * WARPS_R;
 const THREADS = WARPS_TR * WARPS_K * 32u;
@@ -43,64 +45,21 @@ var<workgroup> wl: array<vec4<f16>, BUFFERS * W_SIZE>;
 var<workgroup> low_sums: array<f32, WARPS_TR * WARPS_K * OUT_SIZE>;
 //!end
 
-// Where a thread's fours of a row of x lie in shared memory, and its eights of W.
+// Where a thread's fours of a row of x lie in shared memory, and its parts of W.
 const X_FOURS = STEP / 4u;
 const X_ROWS = THREADS / X_FOURS;
 //!if BY_INPUT
-const W_EIGHTS = TILE_R / 8u;
+const W_PARTS = TILE_R / 8u;
 //!else
-const W_EIGHTS = STEP / 8u;
-//!end
-const W_ROWS = THREADS / W_EIGHTS;
-
-// Four values of x from `at` on, which is column k of a row; 0 past the end of it.
-fn load_x(at: u32, k: u32, cols: u32) -> vec4<f32> {
-//!if ACTS4
-//!if RAGGED
-    return select(vec4<f32>(), acts[(at + min(k, cols - 4u)) >> 2u], k < cols);
+//!if BLOCKS
+const W_PARTS = STEP / 32u;
+const W_WIDTH = 32u;
 //!else
-    return acts[(at + k) >> 2u];
-//!end
-//!else
-//!if RAGGED
-    let ks = vec4<u32>(k, k + 1u, k + 2u, k + 3u);
-    let start = min(ks, vec4<u32>(cols - 1u)) + at;
-    let v = vec4<f32>(acts[start.x], acts[start.y], acts[start.z], acts[start.w]);
-    return select(vec4<f32>(), v, ks < vec4<u32>(cols));
-//!else
-    let start = at + k;
-    return vec4<f32>(acts[start], acts[start + 1u], acts[start + 2u], acts[start + 3u]);
+const W_PARTS = STEP / 8u;
+const W_WIDTH = 8u;
 //!end
 //!end
-}
-
-// Eight weights: of row `line` from column k on; of matrices kept by input, of column k the eight rows number `line`.
-fn load_w(job: Job, line: u32, k: u32) -> Raw {
-//!if BY_INPUT
-    // Columns are padded with zeros to whole bands.
-    return fetch8_outputs(LAYOUT, job.shape.x, job.places.xyz, k, line);
-//!else
-//!if RAGGED
-    // Rows are padded with zeros to whole eights.
-    if k >= job.shape.z {
-        return Raw();
-    }
-//!end
-    return fetch8(LAYOUT, job.places.xyz, job.shape.z, line, k >> 3u);
-//!end
-}
-
-// The largest half instead of an infinity.
-fn half4(v: vec4<f32>) -> vec4<f16> {
-    return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
-}
-
-//!if SPLIT
-// What a half lacks.
-fn rest4(v: vec4<f32>) -> vec4<f16> {
-    return half4((v - vec4<f32>(half4(v))) * LESS);
-}
-//!end
+const W_ROWS = THREADS / W_PARTS;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -137,23 +96,34 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var x_@i = load_x(x_at_@i, x_k, cols);
 //!end
 //!if BY_INPUT
-    let line = min(row0 / 8u + thread % W_EIGHTS, (job.shape.y + 7u) / 8u - 1u);
-    let w_to = thread / W_EIGHTS * W_PITCH + thread % W_EIGHTS * 2u;
+    let line = min(row0 / 8u + thread % W_PARTS, (job.shape.y + 7u) / 8u - 1u);
+    let w_to = thread / W_PARTS * W_PITCH + thread % W_PARTS * 2u;
 //!for i W_LOADS
     let w_line_@i = line;
-    let w_k_@i = thread / W_EIGHTS + @iu * W_ROWS;
+    let w_k_@i = thread / W_PARTS + @iu * W_ROWS;
     let w_to_@i = w_to + @iu * W_ROWS * W_PITCH;
 //!end
 //!else
-    let w_to = thread / W_EIGHTS * PITCH + thread % W_EIGHTS * 2u;
+    let w_to = thread / W_PARTS * PITCH + thread % W_PARTS * (W_WIDTH / 4u);
 //!for i W_LOADS
-    let w_line_@i = min(row0 + thread / W_EIGHTS + @iu * W_ROWS, job.shape.y - 1u);
-    let w_k_@i = thread % W_EIGHTS * 8u;
+    let w_line_@i = min(row0 + thread / W_PARTS + @iu * W_ROWS, job.shape.y - 1u);
+    let w_k_@i = thread % W_PARTS * W_WIDTH;
     let w_to_@i = w_to + @iu * W_ROWS * PITCH;
 //!end
 //!end
+//!if BLOCKS
+    // Of a small tile not all threads do.
+    let brings_w = thread < TILE_R * W_PARTS;
+//!for i W_LOADS
+    var w_@i: Fetched;
+    if brings_w {
+        w_@i = load_w(job, w_line_@i, w_k_@i);
+    }
+//!end
+//!else
 //!for i W_LOADS
     var w_@i = load_w(job, w_line_@i, w_k_@i);
+//!end
 //!end
     // Which of the two buffers, or the only one.
     var buffer = 0u;
@@ -167,6 +137,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!end
 //!end
 //!for i W_LOADS
+//!if BLOCKS
+        if brings_w {
+            let w = unpack32(LAYOUT, w_@i, (k0 + w_k_@i) >> 5u);
+//!for m 4
+            wh[ws + w_to_@i + @mu] = half4(vec4<f32>(unpack4xI8(w.a[@m])) * w.scale.x + w.offset.x);
+            wh[ws + w_to_@i + 4u + @mu] = half4(vec4<f32>(unpack4xI8(w.b[@m])) * w.scale.y + w.offset.y);
+//!end
+        }
+//!else
         {
             let w = unpack8(LAYOUT, w_@i);
 //!if IS_HALF
@@ -182,6 +161,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!end
         }
 //!end
+//!end
         workgroupBarrier();
         let next = k0 + STEP;
         if next < cols {
@@ -189,7 +169,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
             x_@i = load_x(x_at_@i, next + x_k, cols);
 //!end
 //!for i W_LOADS
+//!if BLOCKS
+            if brings_w {
+                w_@i = load_w(job, w_line_@i, next + w_k_@i);
+            }
+//!else
             w_@i = load_w(job, w_line_@i, next + w_k_@i);
+//!end
 //!end
         }
 //!for s SLICES
@@ -305,30 +291,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
     }
     workgroupBarrier();
-//!end
-//!end
-}
-
-// Four sums to y, the first for row `row`.
-fn store(job: Job, y: u32, row: u32, z: vec4<f32>) {
-    let kind = job.out.y;
-    let bias = job.out.z;
-//!if ACTS4
-    var before = vec4<f32>();
-    if kind == 1u {
-        before = acts[y >> 2u];
-    }
-    acts[y >> 2u] = vec4<f32>(
-        activate(kind, z.x, before.x, bias, row),
-        activate(kind, z.y, before.y, bias, row + 1u),
-        activate(kind, z.z, before.z, bias, row + 2u),
-        activate(kind, z.w, before.w, bias, row + 3u),
-    );
-//!else
-//!for e 4
-    if row + @eu < job.shape.y {
-        acts[y + @eu] = activate(kind, z[@e], acts[y + @eu], bias, row + @eu);
-    }
 //!end
 //!end
 }

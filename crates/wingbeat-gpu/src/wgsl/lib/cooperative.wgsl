@@ -1,0 +1,90 @@
+// What linear_cooperative reads and writes: activations by fours, weights as they lie in memory, halves.
+
+//!if BLOCKS
+//!include blocks
+//!end
+
+// Four values of x from `at` on, which is column k of a row; 0 past the end of it.
+fn load_x(at: u32, k: u32, cols: u32) -> vec4<f32> {
+//!if ACTS4
+//!if RAGGED
+    return select(vec4<f32>(), acts[(at + min(k, cols - 4u)) >> 2u], k < cols);
+//!else
+    return acts[(at + k) >> 2u];
+//!end
+//!else
+//!if RAGGED
+    let ks = vec4<u32>(k, k + 1u, k + 2u, k + 3u);
+    let start = min(ks, vec4<u32>(cols - 1u)) + at;
+    let v = vec4<f32>(acts[start.x], acts[start.y], acts[start.z], acts[start.w]);
+    return select(vec4<f32>(), v, ks < vec4<u32>(cols));
+//!else
+    let start = at + k;
+    return vec4<f32>(acts[start], acts[start + 1u], acts[start + 2u], acts[start + 3u]);
+//!end
+//!end
+}
+
+//!if BLOCKS
+// The integers of row `line` from column k on that share a scale.
+fn load_w(job: Job, line: u32, k: u32) -> Fetched {
+//!if RAGGED
+    if k >= job.shape.z {
+        return Fetched();
+    }
+//!end
+    return fetch32(LAYOUT, job.places.xyz, job.shape.z, line, k >> 5u);
+}
+//!else
+// Eight weights: of row `line` from column k on; of matrices kept by input, of column k the eight rows number `line`.
+fn load_w(job: Job, line: u32, k: u32) -> Raw {
+//!if BY_INPUT
+    // Columns are padded with zeros to whole bands.
+    return fetch8_outputs(LAYOUT, job.shape.x, job.places.xyz, k, line);
+//!else
+//!if RAGGED
+    // Rows are padded with zeros to whole eights.
+    if k >= job.shape.z {
+        return Raw();
+    }
+//!end
+    return fetch8(LAYOUT, job.places.xyz, job.shape.z, line, k >> 3u);
+//!end
+}
+//!end
+
+// The largest half instead of an infinity.
+fn half4(v: vec4<f32>) -> vec4<f16> {
+    return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
+}
+
+//!if SPLIT
+// What a half lacks.
+fn rest4(v: vec4<f32>) -> vec4<f16> {
+    return half4((v - vec4<f32>(half4(v))) * LESS);
+}
+//!end
+
+// Four sums to y, the first for row `row`.
+fn store(job: Job, y: u32, row: u32, z: vec4<f32>) {
+    let kind = job.out.y;
+    let bias = job.out.z;
+//!if ACTS4
+    var before = vec4<f32>();
+    if kind == 1u {
+        before = acts[y >> 2u];
+    }
+    acts[y >> 2u] = vec4<f32>(
+        activate(kind, z.x, before.x, bias, row),
+        activate(kind, z.y, before.y, bias, row + 1u),
+        activate(kind, z.z, before.z, bias, row + 2u),
+        activate(kind, z.w, before.w, bias, row + 3u),
+    );
+//!else
+//!for e 4
+    if row + @eu < job.shape.y {
+        acts[y + @eu] = activate(kind, z[@e], acts[y + @eu], bias, row + @eu);
+    }
+//!end
+//!end
+}
