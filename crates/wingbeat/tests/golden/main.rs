@@ -83,7 +83,12 @@ impl Fixture {
             };
             PathBuf::from(root)
         };
-        Some((root.join(self.model), root.join(self.expected)))
+        let paths = (root.join(self.model), root.join(self.expected));
+        if !self.bundled && !paths.0.exists() {
+            eprintln!("skipped: {} (not in the folder of WINGBEAT_MODELS)", self.name);
+            return None;
+        }
+        Some(paths)
     }
 }
 

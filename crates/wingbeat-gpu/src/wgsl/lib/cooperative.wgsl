@@ -54,14 +54,27 @@ fn load_w(job: Job, line: u32, k: u32) -> Raw {
 //!end
 
 // The largest half instead of an infinity.
-fn half4(v: vec4<f32>) -> vec4<f16> {
-    return vec4<f16>(clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0)));
+fn finite4(v: vec4<f32>) -> vec4<f32> {
+    return clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0));
 }
 
 //!if SPLIT
-// What a half lacks.
+// The leading eleven bits. By a mask, as a compiler may take a float that became a half and came back for the float that it
+// was (seen on hardware), which leaves no rest.
+fn leading4(v: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(finite4(v)) & vec4<u32>(0xffffe000u));
+}
+fn half4(v: vec4<f32>) -> vec4<f16> {
+    return vec4<f16>(leading4(v));
+}
+
+// What they lack.
 fn rest4(v: vec4<f32>) -> vec4<f16> {
-    return half4((v - vec4<f32>(half4(v))) * LESS);
+    return vec4<f16>(finite4((v - leading4(v)) * LESS));
+}
+//!else
+fn half4(v: vec4<f32>) -> vec4<f16> {
+    return vec4<f16>(finite4(v));
 }
 //!end
 
