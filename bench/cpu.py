@@ -36,7 +36,7 @@ def commands(args, model, group):
     """Both command lines of a group."""
     common = "gen" if group == BESIDE else group
     threads, budget = str(args.threads), str(args.budget)
-    ours = [args.wingbeat, "bench", "-m", model, "--threads", threads, "--budget", budget, "--only", common,
+    ours = [args.wingbeat, "bench", "-m", model, "--device", "cpu", "--threads", threads, "--budget", budget, "--only", common,
             "--batches", args.batches, "--json", "-q"]
     theirs = [args.peer, "-m", model, "-ngl", "0", "-t", threads, "--budget", budget, "--only", GROUPS[common][0],
               "--par", args.batches]

@@ -12,7 +12,7 @@ import argparse, datetime, json, os, platform, statistics, subprocess
 
 
 def wingbeat(program, model):
-    line = [program, "generate", "-m", model, "--greedy", "-n", "1", "--json", "-q", "The"]
+    line = [program, "generate", "-m", model, "--device", "cpu", "--greedy", "-n", "1", "--json", "-q", "The"]
     return json.loads(subprocess.run(line, check=True, capture_output=True, stdin=subprocess.DEVNULL).stdout)["open_ms"]
 
 

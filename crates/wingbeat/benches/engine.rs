@@ -1,14 +1,18 @@
-//! The engine as a user meets it: opening, one token, a prompt, a batch, a document's state.
+//! The engine on the CPU as a user meets it: opening, one token, a prompt, a batch, a document's state.
 //!
 //! `cargo bench -p wingbeat` runs the demo model; `WINGBEAT_BENCH_MODEL=FILE` another one. Items are tokens, so the
 //! throughput column is tokens a second.
 
 use divan::{Bencher, counter::ItemsCount};
 use std::sync::LazyLock;
-use wingbeat::{Model, Sequence, State, Want};
+use wingbeat::{Model, ModelOptions, Sequence, State, Want};
 
-static MODEL: LazyLock<Model> =
-    LazyLock::new(|| Model::open(path()).unwrap_or_else(|error| panic!("{error}")));
+static MODEL: LazyLock<Model> = LazyLock::new(|| on_cpu().unwrap_or_else(|error| panic!("{error}")));
+
+fn on_cpu() -> Result<Model, wingbeat::Error> {
+    let device = "cpu".parse().expect("a device");
+    Model::open_with(path(), &ModelOptions { device, ..ModelOptions::default() })
+}
 
 fn path() -> String {
     std::env::var("WINGBEAT_BENCH_MODEL").unwrap_or_else(|_| {
@@ -32,7 +36,7 @@ fn states(n: usize) -> Vec<State> {
 /// File to model, vocabulary included, page cache warm.
 #[divan::bench]
 fn open() -> usize {
-    Model::open(path()).unwrap().tokenizer().unwrap().vocabulary().len()
+    on_cpu().unwrap().tokenizer().unwrap().vocabulary().len()
 }
 
 /// One token of each of `n` sequences.

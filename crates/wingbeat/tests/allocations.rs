@@ -4,7 +4,7 @@ use std::{
     alloc::{GlobalAlloc, Layout, System},
     sync::atomic::{AtomicUsize, Ordering::SeqCst},
 };
-use wingbeat::{Model, Sequence, Want};
+use wingbeat::{Model, ModelOptions, Sequence, Want};
 
 /// Counts what the program asks for.
 struct Counting;
@@ -36,7 +36,9 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn a_step_allocates_nothing() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/wingbeat-demo-26m-q8_0.gguf");
-    let model = Model::open(path).unwrap();
+    let model =
+        Model::open_with(path, &ModelOptions { device: "cpu".parse().unwrap(), ..ModelOptions::default() })
+            .unwrap();
     for n in [1, 2, 4] {
         let mut states: Vec<_> = (0..n).map(|_| model.new_state().unwrap()).collect();
         let mut outputs = Vec::new();

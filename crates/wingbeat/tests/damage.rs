@@ -152,7 +152,9 @@ fn a_file_shortened_under_a_running_model_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("running.gguf");
     std::fs::copy(fixture("rwkv7-2x256-Q8_0.gguf"), &path).unwrap();
-    let model = Model::open(&path).unwrap();
+    let model =
+        Model::open_with(&path, &ModelOptions { device: "cpu".parse().unwrap(), ..ModelOptions::default() })
+            .unwrap();
     let mut state = model.new_state().unwrap();
     let mut run =
         || model.forward(&mut [Sequence { state: &mut state, tokens: &[1], want: Want::LAST_LOGITS }]);
@@ -168,7 +170,9 @@ fn a_file_replaced_under_a_running_model_is_harmless() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("running.gguf");
     std::fs::copy(fixture("rwkv7-2x256-Q8_0.gguf"), &path).unwrap();
-    let model = Model::open(&path).unwrap();
+    let model =
+        Model::open_with(&path, &ModelOptions { device: "cpu".parse().unwrap(), ..ModelOptions::default() })
+            .unwrap();
     let run = || {
         let mut state = model.new_state().unwrap();
         let sequence = Sequence { state: &mut state, tokens: &[1, 2, 3], want: Want::LAST_LOGITS };

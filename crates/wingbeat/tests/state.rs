@@ -8,7 +8,8 @@ fn path(name: &str) -> PathBuf {
 }
 
 fn model(name: &str) -> Model {
-    Model::open(path(name)).unwrap()
+    let options = ModelOptions { device: "cpu".parse().unwrap(), ..ModelOptions::default() };
+    Model::open_with(path(name), &options).unwrap()
 }
 
 fn run(model: &Model, state: &mut State, tokens: &[u32]) -> Vec<f32> {
