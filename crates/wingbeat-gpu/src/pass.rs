@@ -68,15 +68,14 @@ struct Dispatch {
     cost: Cost,
 }
 
-/// Rows of activations that are to become states of sequences of one token: the dispatch that made them could not write
+/// Rows of activations, the last of each sequence, that are to become states: the dispatch that made them could not write
 /// them, as all of it reads the states of before. A later one does (`wgsl/lib/carry.wgsl`).
 pub(crate) struct Carry {
     pub(crate) x: u32,
     pub(crate) width: u32,
-    /// First entries in the row map.
-    pub(crate) rows_at: u32,
+    /// First entry in the row map.
     pub(crate) sequences_at: u32,
-    pub(crate) n_rows: u32,
+    pub(crate) n_sequences: u32,
     /// Where the slab begins in a slot, and a slot's floats.
     pub(crate) slab: u32,
     pub(crate) slot: u32,
@@ -87,7 +86,7 @@ impl Carry {
     /// The parameters of a kernel that can carry.
     pub(crate) fn params(carry: &Option<Carry>) -> [[u32; 4]; 2] {
         carry.as_ref().map_or([[0; 4]; 2], |carry| {
-            [[carry.x, carry.width, carry.rows_at, carry.n_rows], [carry.slab, carry.slot, 0, 0]]
+            [[carry.x, carry.width, carry.sequences_at, carry.n_sequences], [carry.slab, carry.slot, 0, 0]]
         })
     }
 

@@ -11,9 +11,7 @@ mod shift;
 mod sparse;
 pub(crate) mod time_mix;
 
-use crate::{
-    Buffer, Capabilities, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost,
-};
+use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};
 pub(crate) use bandwidth::read_bandwidth;
 pub(crate) use linear::activation_precision;
 pub(crate) use rows::carry_alone;
@@ -24,13 +22,6 @@ use wingbeat_backend::{
 
 /// Threads of kernels that copy rows.
 const COPY_THREADS: u32 = 256;
-
-/// Threads of kernels that walk along a row of so many values: as many as a workgroup may have, up to one for each two
-/// values, as a thread waits for its loads one after the other.
-fn row_threads(capabilities: &Capabilities, width: usize) -> u32 {
-    let most = capabilities.workgroup_threads.clamp(64, 1024);
-    (1 << most.ilog2()).min((width as u32 / 2).next_power_of_two()).max(64)
-}
 
 /// Constants of kernels that sum over a workgroup of so many threads (lib/reduce.wgsl).
 fn summing(subgroup: Option<u32>, threads: u32) -> [(&'static str, u32); 3] {
@@ -70,7 +61,7 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
     }
 
     fn token_shift(&mut self, x: &Buffer, state: SlabAt, mixes: &[&Vector], ys: &mut [&mut Buffer]) {
-        rows::token_shift(self, x, None, state, mixes, ys);
+        rows::token_shift(self, x, None, state, mixes, ys, false);
     }
 
     fn norm_shift(
@@ -82,7 +73,7 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
         mixes: &[&Vector],
         ys: &mut [&mut Buffer],
     ) {
-        rows::token_shift(self, x, Some((norm, normed)), state, mixes, ys);
+        rows::token_shift(self, x, Some((norm, normed)), state, mixes, ys, false);
     }
 
     fn linear(&mut self, jobs: &mut [Linear<'_, GpuBackend>]) {
@@ -102,7 +93,7 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
         if shift::shift_linear(self, x, norm, normed, state, mixes, jobs) {
             return;
         }
-        rows::token_shift(self, x, Some((norm, normed)), state, mixes, ys);
+        rows::token_shift(self, x, Some((norm, normed)), state, mixes, ys, false);
         let mut linear: Vec<Linear<'_, GpuBackend>> = jobs
             .iter_mut()
             .map(|job| Linear::new(job.weight, &*ys[job.mix], &mut *job.y, job.activation))

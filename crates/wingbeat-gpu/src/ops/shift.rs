@@ -126,9 +126,8 @@ pub(super) fn shift_linear(
     pass.leave(Carry {
         x: normed.at(),
         width: width as u32,
-        rows_at,
         sequences_at,
-        n_rows: n_rows as u32,
+        n_sequences: n_rows as u32,
         slab,
         slot,
         state: buffer,

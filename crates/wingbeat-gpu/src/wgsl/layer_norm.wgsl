@@ -1,5 +1,7 @@
-// y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias, a row a workgroup. Grid: T.
+// y = (x - mean(x)) / sqrt(var(x) + eps) * weight + bias, a row a workgroup, QUADS fours (or single values) a thread.
+// Grid: T.
 // x, y (T, C) in the activations; weight, bias (C) in the vectors.
+// Needs: subgroups where SUBGROUP.
 
 struct Params {
     // x, y, C
@@ -9,25 +11,25 @@ struct Params {
     eps: vec4<f32>,
 }
 //!include bindings
-//!include reduce
+//!include few
+//!include sums
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let cols = p.at.z;
-    let x = p.at.x + group.x * cols;
-    let y = p.at.y + group.x * cols;
-    var sum = 0.0;
-    for (var c = thread; c < cols; c += THREADS) {
-        sum += acts[x + c];
+    let cols = p.at.z / FEW;
+    let n_cols = f32(p.at.z);
+//!for q QUADS
+    // Threads past the end repeat the last values and store nothing.
+    let own_@q = thread + @qu * THREADS < cols;
+    let c_@q = min(thread + @qu * THREADS, cols - 1u);
+    let x_0_@q = acts[p.at.x / FEW + group.x * cols + c_@q];
+    let weight_@q = vectors[p.norm.x / FEW + c_@q];
+    let bias_@q = vectors[p.norm.y / FEW + c_@q];
+//!end
+//!include moments
+//!for q QUADS
+    if own_@q {
+        acts[p.at.y / FEW + group.x * cols + c_@q] = (x_0_@q - mean_0) * scale_0 * weight_@q + bias_@q;
     }
-    let mean = workgroup_sum(sum, thread) / f32(cols);
-    var squares = 0.0;
-    for (var c = thread; c < cols; c += THREADS) {
-        let d = acts[x + c] - mean;
-        squares += d * d;
-    }
-    let scale = 1.0 / sqrt(workgroup_sum(squares, thread) / f32(cols) + p.eps.x);
-    for (var c = thread; c < cols; c += THREADS) {
-        acts[y + c] = (acts[x + c] - mean) * scale * vectors[p.norm.x + c] + vectors[p.norm.y + c];
-    }
+//!end
 }

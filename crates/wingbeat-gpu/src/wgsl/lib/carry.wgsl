@@ -1,10 +1,10 @@
-// What a dispatch before had to leave, as all of it read the states of before (ops/shift.rs).
+// What a dispatch before had to leave, as all of it read the states of before (ops/shift.rs, ops/rows.rs).
 
 //!if CARRY
-// Rows of activations become states of sequences of one token; `first` and `step` share the values out, four at once where
-// the kernel sees states so.
+// The last rows of sequences become their states; `first` and `step` share the values out, four at once where the kernel
+// sees states so.
 fn carry_shift(first: u32, step: u32) {
-    // x, C, first entry of the row list, rows
+    // x, C, first entry of the sequence list, sequences
     let source = p.carry[0];
     // slab within a slot, floats of a slot
     let slot = p.carry[1];
@@ -13,14 +13,22 @@ fn carry_shift(first: u32, step: u32) {
 //!else
     for (var i = first; i < source.y * source.w; i += step) {
 //!end
-        let entry = source.z + i / source.y * 2u;
+        let entry = source.z + i / source.y * 4u;
         let c = i % source.y;
-        let x = source.x + map[entry] * source.y + c;
-        let state = (map[entry + 1u] & 0x3fffffffu) * slot.y + slot.x + c;
+        let x = source.x + (map[entry + 1u] + map[entry + 2u] - 1u) * source.y + c;
+        let state = map[entry] * slot.y + slot.x + c;
 //!if STATES4
+//!if ACTS4
+        states[state >> 2u] = acts[x >> 2u];
+//!else
         states[state >> 2u] = vec4<f32>(acts[x], acts[x + 1u], acts[x + 2u], acts[x + 3u]);
+//!end
+//!else
+//!if ACTS4
+        states[state] = acts[x >> 2u][x & 3u];
 //!else
         states[state] = acts[x];
+//!end
 //!end
     }
 }
