@@ -23,7 +23,7 @@ const KERNELS: &[(&str, &str)] = files!("wgsl":
     "embed" "layer_norm" "token_shift" "shift_state" "select_rows"
     "linear_rows" "linear_int8" "linear_tiles" "linear_cooperative" "linear_sparse" "linear_sparse_sum"
     "shift_linear" "shift_linear_int8"
-    "v7_keys" "wkv7" "wkv7_chunks" "wkv7_scan" "v7_readout" "time_mix_v7"
+    "v7_keys" "wkv7" "wkv7_chunks" "wkv7_scan" "wkv7_readout" "v7_readout" "time_mix_v7"
     "read_bandwidth"
     "sample_blocks" "sample_choose"
 );

@@ -110,15 +110,15 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
     }
 
     fn v7_readout(&mut self, args: V7Readout<'_, GpuBackend>) {
-        time_mix::v7_readout(self, args);
+        time_mix::v7_readout(self, args, None);
     }
 
     fn time_mix_v7(&mut self, args: TimeMixV7<'_, GpuBackend>) {
-        time_mix::step::time_mix_v7(self, args);
+        time_mix::step::time_mix_v7(self, args, None);
     }
 
     fn low_rank_mix_v7(&mut self, args: LowRankMixV7<'_, GpuBackend>) {
-        time_mix::step::low_rank_mix_v7(self, args);
+        time_mix::step::low_rank_mix_v7(self, args, None);
     }
 
     fn select_rows(&mut self, x: &Buffer, rows: &[usize], y: &mut Buffer) {

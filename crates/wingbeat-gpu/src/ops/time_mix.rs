@@ -10,6 +10,13 @@ use wingbeat_backend::{V7Keys, V7Readout, Wkv7};
 /// Threads for a head of a row.
 const HEAD_THREADS: u32 = 64;
 
+/// Where a copy of a result in halves goes, two in the place of a float: rows of `C / 2` floats, `C` a multiple of eight.
+#[derive(Clone, Copy)]
+pub(crate) struct Half {
+    /// In the activations, a multiple of four.
+    pub(crate) at: u32,
+}
+
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(crate) struct KeysParams {
@@ -90,31 +97,45 @@ pub(crate) struct ReadoutParams {
     eps: [f32; 4],
 }
 
-pub(super) fn v7_readout(pass: &mut Pass<'_>, args: V7Readout<'_, GpuBackend>) {
+/// With `half`, the result also goes there.
+pub(super) fn v7_readout(pass: &mut Pass<'_>, args: V7Readout<'_, GpuBackend>, half: Option<Half>) {
     let V7Readout { y, r, k, v, g, r_k, ln_x, head_size } = args;
     let width = y.width;
+    assert!(half.is_none() || head_size.is_multiple_of(2), "a word has two values of a head");
     let params = ReadoutParams {
         at: [y.at(), r.at(), k.at(), v.at()],
-        more: [g.at(), width as u32, head_size as u32, 0],
+        more: [g.at(), width as u32, head_size as u32, half.map_or(0, |half| half.at)],
         vectors: [r_k.at(), ln_x.weight.at(), ln_x.bias.at(), 0],
         eps: [ln_x.eps, 0.0, 0.0, 0.0],
     };
-    let key = key("v7_readout", &summing(pass.backend.shared.device.capabilities.subgroup, HEAD_THREADS));
+    let key =
+        key("v7_readout", &readout_variant(pass.backend.shared.device.capabilities.subgroup, half.is_some()));
     let cost = moving(pass.n_rows * width * 6);
     pass.dispatch("v7_readout", &params, plain(key, [width / head_size, pass.n_rows, 1], cost));
+}
+
+/// Constants of `v7_readout`.
+fn readout_variant(subgroup: Option<u32>, half_copy: bool) -> Vec<(&'static str, u32)> {
+    let mut constants = summing(subgroup, HEAD_THREADS).to_vec();
+    // With halves a thread has two values at a time.
+    constants.extend([("HALF_COPY", u32::from(half_copy)), ("WIDE", 1 + u32::from(half_copy))]);
+    constants
 }
 
 /// Every kernel of this file, in each variant.
 #[cfg(test)]
 pub(super) fn checked() -> Vec<super::check::Checked> {
-    let summing_heads = |file| {
-        [None, Some(8), Some(32), Some(64)].map(|subgroup| key(file, &summing(subgroup, HEAD_THREADS)))
-    };
+    let subgroups = [None, Some(8), Some(32), Some(64)];
+    let keys = subgroups.map(|subgroup| key("v7_keys", &summing(subgroup, HEAD_THREADS)));
+    let readouts: Vec<_> = subgroups
+        .into_iter()
+        .flat_map(|subgroup| [false, true].map(|half| key("v7_readout", &readout_variant(subgroup, half))))
+        .collect();
     let shares = [(64, 4), (128, 2), (6, 2), (5, 1)]
         .map(|(n, share)| key("wkv7", &[("N", n), ("SHARE", share), ("PER", n / share)]));
     vec![
-        checked!(KeysParams { at, more, vectors }, summing_heads("v7_keys")),
+        checked!(KeysParams { at, more, vectors }, keys),
         checked!(WkvParams { at, more, slot }, shares),
-        checked!(ReadoutParams { at, more, vectors, eps }, summing_heads("v7_readout")),
+        checked!(ReadoutParams { at, more, vectors, eps }, readouts),
     ]
 }

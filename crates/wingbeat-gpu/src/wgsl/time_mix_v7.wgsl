@@ -4,7 +4,8 @@
 // A head of a sequence a workgroup; SHARE threads share a row of the state (N, N) [value][key], each with FOURS times
 // four of its values in registers: those of fours q, q + SHARE, … Grid: (H, sequences whose states lie in one buffer).
 // Buffers (T, C) in the activations; of them only y and, in the first layer (no GATE), v_first are written.
-// Needs: subgroups where SUBGROUP.
+// With HALF_COPY the result also goes out in halves, two a word, rows of C / 2 words.
+// Needs: subgroups where SUBGROUP; they are of LANES where WHOLE, and make up a head.
 
 struct Up {
     // x, bias
@@ -16,7 +17,7 @@ struct Params {
     at: vec4<u32>,
     // w, a, g, v_gate, where they are not computed here
     low: vec4<u32>,
-    // y, C, first entry of the sequence list
+    // y, C, first entry of the sequence list, halves
     out: vec4<u32>,
     // k_k, k_a, r_k
     vectors: vec4<u32>,
@@ -34,11 +35,23 @@ struct Params {
 //!include activation
 //!include ups
 //!end
+//!if HALF_COPY
+//!include halves
+//!end
 
 const N4 = N / 4u;
-// r, w, k, the removal key before it has unit length, that times a, and what the bonus sums: as single threads write them,
-// and the same in fours.
+// r, w, k, the removal key before it has unit length, that times a, and, unless WHOLE, what the bonus sums: as single
+// threads write them, and the same in fours.
+//!if WHOLE
+const KINDS = 5u;
+// Of each subgroup of the first N threads: the key's squares, and what the bonus sums.
+var<workgroup> firsts: array<vec2<f32>, N / LANES>;
+// Of each subgroup: mean of its rows of y, and the squares of what they differ from it by.
+const GROUPS = THREADS / LANES;
+var<workgroup> moments: array<vec2<f32>, GROUPS>;
+//!else
 const KINDS = 6u;
+//!end
 var<workgroup> ones: array<f32, KINDS * N>;
 var<workgroup> fours: array<vec4<f32>, KINDS * N4>;
 var<workgroup> vs: array<f32, N>;
@@ -79,6 +92,10 @@ fn main(
     workgroupBarrier();
 //!end
     var g = 0.0;
+//!if WHOLE
+    var square = 0.0;
+    var bonus = 0.0;
+//!end
     if thread < N {
 //!if UPS
         let w = up(0u, ACT_0, head, i);
@@ -106,14 +123,33 @@ fn main(
         ones[2u * N + i] = key;
         ones[3u * N + i] = kk;
         ones[4u * N + i] = kk * a;
+//!if WHOLE
+        square = kk * kk;
+        bonus = r * key * r_k;
+//!else
         ones[5u * N + i] = r * key * r_k;
+//!end
         vs[i] = v;
     }
+//!if WHOLE
+    let first = vec2<f32>(subgroupAdd(square), subgroupAdd(bonus));
+    if thread < N && thread % LANES == 0u {
+        firsts[thread / LANES] = first;
+    }
+//!end
     workgroupBarrier();
     for (var f = thread; f < KINDS * N4; f += THREADS) {
         fours[f] = vec4<f32>(ones[f * 4u], ones[f * 4u + 1u], ones[f * 4u + 2u], ones[f * 4u + 3u]);
     }
     workgroupBarrier();
+//!if WHOLE
+    var all = vec2<f32>();
+    for (var j = 0u; j < N / LANES; j++) {
+        all += firsts[j];
+    }
+    let bonus_sum = all.y;
+    let scale = 1.0 / max(sqrt(all.x), 1e-12);
+//!else
     var squares = vec4<f32>();
     var bonuses = vec4<f32>();
     for (var f = 0u; f < N4; f++) {
@@ -122,7 +158,9 @@ fn main(
         bonuses += fours[5u * N4 + f];
     }
     let ones4 = vec4<f32>(1.0);
+    let bonus_sum = dot(bonuses, ones4);
     let scale = 1.0 / max(sqrt(dot(squares, ones4)), 1e-12);
+//!end
     var part = 0.0;
 //!for j FOURS
     part += dot(s_@j, fours[3u * N4 + @ju * SHARE + q]);
@@ -141,8 +179,33 @@ fn main(
     if q == 0u {
         ys[row] = y;
     }
+//!if WHOLE
+    // Each row counts SHARE times.
+    let group_mean = subgroupAdd(y) / f32(LANES);
+    let group_squares = subgroupAdd((y - group_mean) * (y - group_mean)) / f32(SHARE);
+    if thread % LANES == 0u {
+        moments[thread / LANES] = vec2<f32>(group_mean, group_squares);
+    }
+//!end
     workgroupBarrier();
+//!if HALF_COPY
+    var result = 0.0;
+//!end
     if thread < N {
+//!if WHOLE
+        var mean = 0.0;
+        for (var j = 0u; j < GROUPS; j++) {
+            mean += moments[j].x;
+        }
+        mean /= f32(GROUPS);
+        var sum2 = 0.0;
+        for (var j = 0u; j < GROUPS; j++) {
+            let d = moments[j].x - mean;
+            sum2 += moments[j].y + f32(LANES / SHARE) * d * d;
+        }
+        let centred = ys[i] - mean;
+        let variance = sum2 / f32(N);
+//!else
         // Moments about a value of the head, so that squares lose nothing to the mean's.
         let origin = ys[0];
         var sum = 0.0;
@@ -153,9 +216,25 @@ fn main(
             sum2 += d * d;
         }
         let mean = sum / f32(N);
+        let centred = ys[i] - origin - mean;
         let variance = max(sum2 / f32(N) - mean * mean, 0.0);
-        let normed = (ys[i] - origin - mean) / sqrt(variance + p.eps.x) * vectors[p.norm.x + head + i]
-            + vectors[p.norm.y + head + i];
-        acts[p.out.x + at + i] = (normed + dot(bonuses, ones4) * v) * g;
+//!end
+        let normed = centred / sqrt(variance + p.eps.x) * vectors[p.norm.x + head + i] + vectors[p.norm.y + head + i];
+        let out = (normed + bonus_sum * v) * g;
+        acts[p.out.x + at + i] = out;
+//!if HALF_COPY
+        result = out;
+//!end
     }
+//!if HALF_COPY
+    workgroupBarrier();
+    if thread < N {
+        ys[i] = result;
+    }
+    workgroupBarrier();
+    if thread < N / 2u {
+        let both = vec2<f32>(ys[thread * 2u], ys[thread * 2u + 1u]);
+        acts[p.out.w + (at >> 1u) + thread] = bitcast<f32>(halves2(both));
+    }
+//!end
 }

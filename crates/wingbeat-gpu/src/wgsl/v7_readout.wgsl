@@ -1,10 +1,11 @@
 // RWKV-7's read-out: y <- (group_norm(y) + (sum over the head of r * k * r_k) v) * g.
-// A head of a row a workgroup. Grid: (H, T). Buffers (T, C) in the activations, r_k and the norm (C) in the vectors.
+// A head of a row a workgroup. With HALF_COPY the result also goes out in halves, two a word, and a thread has WIDE = 2
+// values at a time. Grid: (H, T). Buffers (T, C) in the activations, r_k and the norm (C) in the vectors.
 
 struct Params {
     // y, r, k, v
     at: vec4<u32>,
-    // g, C, N
+    // g, C, N, halves
     more: vec4<u32>,
     // r_k, weight, bias
     vectors: vec4<u32>,
@@ -12,6 +13,9 @@ struct Params {
 }
 //!include bindings
 //!include reduce
+//!if HALF_COPY
+//!include halves
+//!end
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -32,9 +36,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         squares += d * d;
     }
     let scale = 1.0 / sqrt(workgroup_sum(squares, thread) / f32(n) + p.eps.x);
-    for (var i = thread; i < n; i += THREADS) {
-        let normed = (acts[p.at.x + at + i] - mean) * scale * vectors[p.vectors.y + head + i]
-            + vectors[p.vectors.z + head + i];
-        acts[p.at.x + at + i] = (normed + bonus * acts[p.at.w + at + i]) * acts[p.more.x + at + i];
+    for (var i = thread * WIDE; i < n; i += THREADS * WIDE) {
+//!for e WIDE
+        let normed_@e = (acts[p.at.x + at + i + @eu] - mean) * scale * vectors[p.vectors.y + head + i + @eu]
+            + vectors[p.vectors.z + head + i + @eu];
+        let out_@e = (normed_@e + bonus * acts[p.at.w + at + i + @eu]) * acts[p.more.x + at + i + @eu];
+        acts[p.at.x + at + i + @eu] = out_@e;
+//!end
+//!if HALF_COPY
+        acts[p.more.w + (at + i) / 2u] = bitcast<f32>(halves2(vec2<f32>(out_0, out_1)));
+//!end
     }
 }

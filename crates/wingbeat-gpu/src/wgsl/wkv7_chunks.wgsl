@@ -5,14 +5,17 @@
 //   S_t = S_{t-1} diag(w_t) + u_t β_t^T + v_t k_t^T,  u_t = S_{t-1} α_t,  y_t = S_t r_t.
 // Written out to the chunk's start, with α~_t = W_{t-1} α_t, r~_t = W_t r_t, β~_t = β_t / W_t, k~_t = k_t / W_t and the
 // matrices (L, L) Aab, Aak (j < t) and Arb, Ark (j <= t) of the products that their names say, all rows of u and y are
-//   u = T (α~ S0^T + Aak v),  y = r~ S0^T + Arb u + Ark v,  T = (1 - Aab)^-1
-// so that with M = Arb T, P = T Aak, Q = Arb P + Ark
-//   u = (T α~) S0^T + P v,  y = (r~ + M α~) S0^T + Q v,  S_L = S0 diag(W_L) + u^T (β W_L / W) + v^T (k W_L / W).
-// w is above 0.545 (e^-0.6065…), so 1 / W is below 1.7e4 for L = 16: f32 holds it.
+//   u = α~ S0^T + Aab u + Aak v,  y = r~ S0^T + Arb u + Ark v.
+// So row after row, with [X | P] = [α~ | Aak] + Aab [X | P] and [R | Q] = [r~ | Ark] + Arb [X | P],
+//   u = X S0^T + P v,  y = R S0^T + Q v,  S_L = S0 diag(W_L) + (X S0^T)^T B + v^T K,
+//   B = β~ W_L,  K = k~ W_L + P^T B.
+// w is above 0.545 (e^-0.6065…), so 1 / W is below 1.7e4 for L = 16.
 //
-// Stored a chunk and head: T α~, r~ + M α~, β W_L / W, k W_L / W (L, N), W_L (N), P v (L, N); Q v goes to y. Tokens past a
-// sequence's end are steps that change nothing. A head of a chunk a workgroup. Grid: (H, chunks). Buffers (T, C) in the
-// activations, which are seen in fours here.
+// With KEYS the kernel does what v7_keys does first; k k_k is not brought to unit length: its square's inverse, D, meets
+// every row of X before a matrix does, and B. It also sums the bonuses of the read-out.
+// Stored a chunk and head: X, R, B, K (L, N), W_L (N), bonuses (L); Q v goes to y. Tokens past a sequence's end are steps
+// that change nothing. A head of a chunk a workgroup, of which three threads share a column: one has X and R, one B and K,
+// one v. Columns are kept as fours of tokens. Grid: (H, chunks). Buffers (T, C) in the activations.
 
 struct Params {
     // r, w, k, v
@@ -21,40 +24,51 @@ struct Params {
     more: vec4<u32>,
     // results, first entry of the chunk list
     out: vec4<u32>,
+    // v_first, v_gate; k_k, k_a: KEYS only
+    keys: vec4<u32>,
+    // r_k: KEYS only
+    bonus: vec4<u32>,
 }
 //!include bindings
 
-const THREADS = 256u;
-const N4 = N / 4u;
-const L4 = L / 4u;
-// Rows of fours begin in other banks.
-const STRIDE = N4 + 1u;
-const BLOCK4 = (5u * L + 1u) * N4;
-
-// Rows α~, r~, β~, k~.
-var<workgroup> rows: array<vec4<f32>, 4u * L * STRIDE>;
-// Decays, later values.
-var<workgroup> vs: array<vec4<f32>, L * STRIDE>;
-// Aab (later Q), Aak, Arb, Ark, T, M, P.
-var<workgroup> mats: array<vec4<f32>, 7u * L * L4>;
+const THREADS = 3u * N;
+const BLOCK = (4u * L + 1u) * N + L;
+// A column's fours of α~ and r~, with KEYS also the squares of k k_k; one more, so that columns begin in other banks.
+const LEFT = (2u + KEYS) * L4 + 1u;
+var<workgroup> left: array<vec4<f32>, N * LEFT>;
+// Of β~ and k~, as twos.
+const RIGHT = 4u * L4 + 1u;
+var<workgroup> right: array<vec2<f32>, N * RIGHT>;
+// Aab, Aak (later P), Arb, Ark (later Q), each by columns.
+var<workgroup> mats: array<vec4<f32>, 4u * L * L4>;
 const AAB = 0u;
-const AAK = 1u;
-const ARB = 2u;
-const ARK = 3u;
-const T = 4u;
-const M = 5u;
-const P = 6u;
-const Q = 0u;
+const AAK = L * L4;
+const ARB = 2u * L * L4;
+const ARK = 3u * L * L4;
+// Fours of a matrix on and below the diagonal.
+const LOWER = L4 * (L4 + 1u) / 2u;
+//!if KEYS
+var<workgroup> r_k: array<f32, N>;
+// D
+var<workgroup> inverse: array<vec4<f32>, L4>;
+//!end
 
-// Four values of row t of the product of two of the matrices.
-fn product(left: u32, right: u32, t: u32, c: u32) -> vec4<f32> {
-    var sum = vec4<f32>();
-    for (var j = 0u; j < L4; j++) {
-        let l = mats[(left * L + t) * L4 + j];
-        let at = (right * L + j * 4u) * L4 + c;
-        sum += l.x * mats[at] + l.y * mats[at + L4] + l.z * mats[at + 2u * L4] + l.w * mats[at + 3u * L4];
-    }
-    return sum;
+// Four tokens of a column, from t on; those past the end repeat the last.
+fn column(at: u32, t: u32, last: u32) -> vec4<f32> {
+    let c = p.more.w;
+    return vec4<f32>(
+        acts[at + min(t, last) * c],
+        acts[at + min(t + 1u, last) * c],
+        acts[at + min(t + 2u, last) * c],
+        acts[at + min(t + 3u, last) * c],
+    );
+}
+
+fn put(at: u32, step: u32, x: vec4<f32>) {
+    acts[at] = x.x;
+    acts[at + step] = x.y;
+    acts[at + 2u * step] = x.z;
+    acts[at + 3u * step] = x.w;
 }
 
 @compute @workgroup_size(THREADS)
@@ -65,141 +79,232 @@ fn main(
 ) {
     let first = map[p.out.y + group.y * 2u];
     let n_tokens = map[p.out.y + group.y * 2u + 1u];
-    let c4 = p.more.w / 4u;
-    let head = first * c4 + group.x * N4;
-    let block = p.out.x / 4u + (group.y * groups.x + group.x) * BLOCK4;
-    for (var i = thread; i < L * N4; i += THREADS) {
-        let t = i / N4;
-        let f = i % N4;
-        var w = vec4<f32>(1.0);
-        if t < n_tokens {
-            w = acts[p.at.y / 4u + head + t * c4 + f];
+    let last = n_tokens - 1u;
+    let part = thread / N;
+    let n = thread % N;
+    let channel = group.x * N + n;
+    let at = first * p.more.w + channel;
+    let block = p.out.x + (group.y * groups.x + group.x) * BLOCK;
+    // α~ and r~, β~ and k~, or v: later X and R, B and K, or Q v.
+//!for q L4
+    var a_@q = vec4<f32>();
+    var b_@q = vec4<f32>();
+    var v_@q = vec4<f32>();
+    let there_@q = vec4<u32>(@qu * 4u) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(n_tokens);
+//!end
+    var through = 1.0;
+    if part == 0u {
+//!if KEYS
+        let k_k = vectors[p.keys.z + channel];
+//!end
+//!for q L4
+//!if KEYS
+        let k_@q = column(p.at.z + at, @qu * 4u, last);
+//!else
+        let k_@q = column(p.more.x + at, @qu * 4u, last);
+//!end
+        let w_@q = column(p.at.y + at, @qu * 4u, last);
+        let r_@q = column(p.at.x + at, @qu * 4u, last);
+//!end
+//!for q L4
+//!if KEYS
+        let kk_@q = select(vec4<f32>(), k_@q * k_k, there_@q);
+        left[n * LEFT + 2u * L4 + @qu] = kk_@q * kk_@q;
+//!else
+        let kk_@q = select(vec4<f32>(), k_@q, there_@q);
+//!end
+        let decay_@q = select(vec4<f32>(1.0), w_@q, there_@q);
+        let rs_@q = select(vec4<f32>(), r_@q, there_@q);
+//!for e FOUR
+        a_@q[@eu] = -kk_@q[@eu] * through;
+        through *= decay_@q[@eu];
+        b_@q[@eu] = rs_@q[@eu] * through;
+//!end
+        left[n * LEFT + @qu] = a_@q;
+        left[n * LEFT + L4 + @qu] = b_@q;
+//!end
+    } else if part == 1u {
+//!if KEYS
+        let k_k = vectors[p.keys.z + channel];
+        let k_a = vectors[p.keys.w + channel];
+//!end
+//!for q L4
+        let w_@q = column(p.at.y + at, @qu * 4u, last);
+        let k_@q = column(p.at.z + at, @qu * 4u, last);
+        let rate_@q = column(p.more.y + at, @qu * 4u, last);
+//!if KEYS
+//!else
+        let removal_@q = column(p.more.x + at, @qu * 4u, last);
+//!end
+//!end
+//!for q L4
+        let decay_@q = select(vec4<f32>(1.0), w_@q, there_@q);
+//!if KEYS
+        let ks_@q = select(vec4<f32>(), k_@q * (1.0 + (rate_@q - 1.0) * k_a), there_@q);
+        let bs_@q = select(vec4<f32>(), k_@q * k_k * rate_@q, there_@q);
+//!else
+        let ks_@q = select(vec4<f32>(), k_@q, there_@q);
+        let bs_@q = select(vec4<f32>(), removal_@q * rate_@q, there_@q);
+//!end
+//!for e FOUR
+        through *= decay_@q[@eu];
+        a_@q[@eu] = bs_@q[@eu] / through;
+        b_@q[@eu] = ks_@q[@eu] / through;
+//!end
+        right[n * RIGHT + @qu * 2u] = a_@q.xy;
+        right[n * RIGHT + @qu * 2u + 1u] = a_@q.zw;
+        right[n * RIGHT + (L4 + @qu) * 2u] = b_@q.xy;
+        right[n * RIGHT + (L4 + @qu) * 2u + 1u] = b_@q.zw;
+//!end
+        acts[block + 4u * L * N + n] = through;
+    } else {
+//!for q L4
+        v_@q = column(p.at.w + at, @qu * 4u, last);
+//!end
+//!if KEYS
+        r_k[n] = vectors[p.bonus.x + channel];
+//!if GATE
+//!for q L4
+        let v_first_@q = column(p.keys.x + at, @qu * 4u, last);
+        let gate_@q = column(p.keys.y + at, @qu * 4u, last);
+//!end
+        let v_to = p.at.w + at;
+//!else
+        let v_to = p.keys.x + at;
+//!end
+//!for q L4
+//!if GATE
+        v_@q += (v_first_@q - v_@q) * gate_@q;
+//!end
+//!for e FOUR
+        if there_@q[@eu] {
+            acts[v_to + (@qu * 4u + @eu) * p.more.w] = v_@q[@eu];
         }
-        vs[t * STRIDE + f] = w;
+//!end
+//!end
+//!end
     }
     workgroupBarrier();
-    for (var i = thread; i < L * N4; i += THREADS) {
-        let t = i / N4;
-        let f = i % N4;
-        var r = vec4<f32>();
-        var k = vec4<f32>();
-        var kk = vec4<f32>();
-        var a = vec4<f32>();
-        if t < n_tokens {
-            let at = head + t * c4 + f;
-            r = acts[p.at.x / 4u + at];
-            k = acts[p.at.z / 4u + at];
-            kk = acts[p.more.x / 4u + at];
-            a = acts[p.more.y / 4u + at];
+    // Four tokens t by two earlier ones j a thread: no more of the matrices than is on or below the diagonal.
+    for (var i = thread; i < 8u * LOWER; i += THREADS) {
+        let which = i / (2u * LOWER);
+        let lower = i / 2u % LOWER;
+        let t4 = u32(lower >= 1u) + u32(lower >= 3u) + u32(lower >= 6u);
+        let j = (lower - t4 * (t4 + 1u) / 2u) * 4u + (i & 1u) * 2u;
+        let x_at = (which >> 1u) * L4 + t4;
+        let y_at = (which & 1u) * 2u * L4 + j / 2u;
+        var one = vec4<f32>();
+        var other = vec4<f32>();
+        for (var m = 0u; m < N; m++) {
+            let x = left[m * LEFT + x_at];
+            let y = right[m * RIGHT + y_at];
+            one += x * y.x;
+            other += x * y.y;
         }
-        var before = vec4<f32>(1.0);
-        var after = vec4<f32>(1.0);
-        for (var j = 0u; j < L; j++) {
-            let w = vs[j * STRIDE + f];
-            if j < t {
-                before *= w;
-            }
-            if j > t {
-                after *= w;
-            }
-        }
-        let through = before * vs[t * STRIDE + f];
-        let b = kk * a;
-        rows[t * STRIDE + f] = -kk * before;
-        rows[(L + t) * STRIDE + f] = r * through;
-        rows[(2u * L + t) * STRIDE + f] = b / through;
-        rows[(3u * L + t) * STRIDE + f] = k / through;
-        acts[block + (2u * L + t) * N4 + f] = b * after;
-        acts[block + (3u * L + t) * N4 + f] = k * after;
-        if t == L - 1u {
-            acts[block + 4u * L * N4 + f] = through;
-        }
+        // j < t above, j <= t below.
+        let t = vec4<u32>(t4 * 4u + (which >> 1u)) + vec4<u32>(0u, 1u, 2u, 3u);
+        let to = (which * L + j) * L4 + t4;
+        mats[to] = select(vec4<f32>(), one, vec4<u32>(j) < t);
+        mats[to + L4] = select(vec4<f32>(), other, vec4<u32>(j + 1u) < t);
     }
-    workgroupBarrier();
-    for (var i = thread; i < L * N4; i += THREADS) {
-        let t = i / N4;
-        let f = i % N4;
-        var v = vec4<f32>();
-        if t < n_tokens {
-            v = acts[p.at.w / 4u + head + t * c4 + f];
-        }
-        vs[t * STRIDE + f] = v;
-    }
-    for (var i = thread; i < 4u * L * L4; i += THREADS) {
-        let which = i / (L * L4);
-        let t = i / L4 % L;
-        let j = i % L4 * 4u;
-        let left = ((which >> 1u) * L + t) * STRIDE;
-        let right = ((2u + (which & 1u)) * L + j) * STRIDE;
+//!if KEYS
+    // Threads that have none of these: for four tokens the length of k k_k, or the sum over r k r_k.
+    if thread >= THREADS - 2u * L4 {
+        let i = thread - (THREADS - 2u * L4);
+        let is_bonus = i >= L4;
+        let t4 = i % L4;
+        let x_at = select(2u * L4, L4, is_bonus) + t4;
         var sum = vec4<f32>();
-        for (var f = 0u; f < N4; f++) {
-            let x = rows[left + f];
-            sum += vec4<f32>(
-                dot(x, rows[right + f]),
-                dot(x, rows[right + STRIDE + f]),
-                dot(x, rows[right + 2u * STRIDE + f]),
-                dot(x, rows[right + 3u * STRIDE + f]),
-            );
+        for (var m = 0u; m < N; m++) {
+            let k = vec4<f32>(right[m * RIGHT + (L4 + t4) * 2u], right[m * RIGHT + (L4 + t4) * 2u + 1u]);
+            sum += left[m * LEFT + x_at] * select(vec4<f32>(1.0), k * r_k[m], is_bonus);
         }
-        let earlier = vec4<u32>(j, j + 1u, j + 2u, j + 3u) < vec4<u32>(t + (which >> 1u));
-        mats[i] = select(vec4<f32>(), sum, earlier);
-    }
-    workgroupBarrier();
-    // Row after row: T_t = 1_t + sum over j < t of Aab[t][j] T_j, four columns a thread.
-    if thread < L4 {
-        let columns = vec4<u32>(0u, 1u, 2u, 3u) + vec4<u32>(thread * 4u);
-//!for t L
-        var x_@t = select(vec4<f32>(), vec4<f32>(1.0), columns == vec4<u32>(@tu));
-//!end
-//!for t L
-//!for j L
-        if @ju < @tu {
-            x_@t += mats[@tu * L4 + @ju / 4u][@ju % 4u] * x_@j;
-        }
-//!end
-        mats[(T * L + @tu) * L4 + thread] = x_@t;
-//!end
-    }
-    workgroupBarrier();
-    for (var i = thread; i < 2u * L * L4; i += THREADS) {
-        let t = i / L4 % L;
-        if i < L * L4 {
-            mats[M * L * L4 + i] = product(ARB, T, t, i % L4);
+        if is_bonus {
+            put(block + (4u * L + 1u) * N + t4 * 4u, 1u, sum);
         } else {
-            mats[M * L * L4 + i] = product(T, AAK, t, i % L4);
+            inverse[t4] = 1.0 / max(sum, vec4<f32>(1e-24));
         }
     }
+//!end
     workgroupBarrier();
-    for (var i = thread; i < L * L4; i += THREADS) {
-        mats[Q * L * L4 + i] = product(ARB, P, i / L4, i % L4) + mats[ARK * L * L4 + i];
-    }
-    workgroupBarrier();
-    for (var i = thread; i < L * N4; i += THREADS) {
-        let t = i / N4;
-        let f = i % N4;
-        var alpha = vec4<f32>();
-        var r = rows[(L + t) * STRIDE + f];
-        var u = vec4<f32>();
-        var y = vec4<f32>();
-        for (var j = 0u; j < L4; j++) {
-            let of_t = mats[(T * L + t) * L4 + j];
-            let of_m = mats[(M * L + t) * L4 + j];
-            let of_p = mats[(P * L + t) * L4 + j];
-            let of_q = mats[(Q * L + t) * L4 + j];
-//!for c FOUR
-            let a_@c = rows[(j * 4u + @cu) * STRIDE + f];
-            let v_@c = vs[(j * 4u + @cu) * STRIDE + f];
-            alpha += of_t[@cu] * a_@c;
-            r += of_m[@cu] * a_@c;
-            u += of_p[@cu] * v_@c;
-            y += of_q[@cu] * v_@c;
+    // Columns of X and R; the first of the threads that have v do those of P and Q.
+    if part == 0u || (part == 2u && n < L) {
+        if part == 2u {
+//!for q L4
+            a_@q = select(vec4<f32>(), mats[AAK + n * L4 + @qu], @qu * 4u + 3u >= n);
+            b_@q = select(vec4<f32>(), mats[ARK + n * L4 + @qu], @qu * 4u + 3u >= n);
 //!end
         }
-        acts[block + t * N4 + f] = alpha;
-        acts[block + (L + t) * N4 + f] = r;
-        acts[block + (4u * L + 1u + t) * N4 + f] = u;
-        if t < n_tokens {
-            acts[p.more.z / 4u + head + t * c4 + f] = y;
+//!for q L4
+//!for e FOUR
+        {
+//!if KEYS
+            let x = a_@q[@eu] * inverse[@qu][@eu];
+//!else
+            let x = a_@q[@eu];
+//!end
+//!for s L4
+            if @su >= @qu {
+                a_@s += mats[AAB + (@qu * 4u + @eu) * L4 + @su] * x;
+                b_@s += mats[ARB + (@qu * 4u + @eu) * L4 + @su] * x;
+            }
+//!end
         }
+//!end
+//!end
+//!for q L4
+        if part == 0u {
+            put(block + @qu * 4u * N + n, N, a_@q);
+            put(block + (L + @qu * 4u) * N + n, N, b_@q);
+        } else {
+            mats[AAK + n * L4 + @qu] = a_@q;
+            mats[ARK + n * L4 + @qu] = b_@q;
+        }
+//!end
+    } else if part == 1u {
+//!for q L4
+//!if KEYS
+        a_@q *= through * inverse[@qu];
+//!else
+        a_@q *= through;
+//!end
+        put(block + (2u * L + @qu * 4u) * N + n, N, a_@q);
+//!end
+    }
+    workgroupBarrier();
+    if part == 1u {
+//!for q L4
+//!for e FOUR
+        {
+            var sum = vec4<f32>(b_@q[@eu] * through, 0.0, 0.0, 0.0);
+//!for s L4
+            if @su >= @qu {
+                sum += mats[AAK + (@qu * 4u + @eu) * L4 + @su] * a_@s;
+            }
+//!end
+            acts[block + (3u * L + @qu * 4u + @eu) * N + n] = dot(sum, vec4<f32>(1.0));
+        }
+//!end
+//!end
+    } else if part == 2u {
+//!for q L4
+        var y_@q = vec4<f32>();
+//!end
+//!for q L4
+//!for e FOUR
+//!for s L4
+        if @su >= @qu {
+            y_@s += mats[ARK + (@qu * 4u + @eu) * L4 + @su] * v_@q[@eu];
+        }
+//!end
+//!end
+//!end
+//!for q L4
+//!for e FOUR
+        if there_@q[@eu] {
+            acts[p.more.z + at + (@qu * 4u + @eu) * p.more.w] = y_@q[@eu];
+        }
+//!end
+//!end
     }
 }

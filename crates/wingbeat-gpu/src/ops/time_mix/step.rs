@@ -1,17 +1,21 @@
 //! The time mix of sequences that have one token each, in one dispatch, with or without the products before it.
 
 use super::{
-    super::{key, linear::numbered, plain},
-    recurrence,
+    super::{
+        key,
+        linear::{linear, numbered},
+        plain,
+    },
+    Half, chunked, recurrence, v7_keys, v7_readout, wkv7,
 };
 use crate::{
-    GpuBackend, Pass,
+    Buffer, GpuBackend, Pass,
     pass::{Carry, Work},
     profile::Cost,
     weights::Arena,
 };
 use std::sync::Arc;
-use wingbeat_backend::{Activation, Linear, LowRankMixV7, TimeMixV7};
+use wingbeat_backend::{Activation, Linear, LowRankMixV7, TimeMixV7, V7Keys, V7Readout, Wkv7};
 
 /// Low-rank matrices of a layer at most.
 const MOST_UPS: usize = 4;
@@ -71,29 +75,57 @@ fn share(head_size: usize) -> Option<usize> {
         .find(|share| head_size > 0 && head_size.is_multiple_of(4 * share) && head_size * share <= 256)
 }
 
-/// Bytes that a workgroup of the kernel shares, but for the low-rank matrices.
+/// Bytes that a workgroup of the kernel shares at most, but for the low-rank matrices.
 fn shared_bytes(head_size: usize, share: usize) -> usize {
-    (2 * 6 + 2 + share) * head_size * 4
+    (2 * 6 + 3 + 2 * share) * head_size * 4
 }
 
-pub(in crate::ops) fn time_mix_v7(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>) {
+/// With `half`, the result also goes there.
+pub(in crate::ops) fn time_mix_v7(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>, half: Option<Half>) {
     let room = pass.backend.shared.device.capabilities.workgroup_bytes as usize;
     match share(args.head_size) {
         Some(share) if pass.one_token_each && shared_bytes(args.head_size, share) <= room => {
-            dispatch(pass, args, share, Ups::default());
+            dispatch(pass, args, half, share, Ups::default());
         }
-        _ => args.one_by_one(pass),
+        _ if chunked::time_mix_v7(pass, &args, half) => {}
+        _ => one_by_one(pass, args, half),
     }
 }
 
-pub(in crate::ops) fn low_rank_mix_v7(pass: &mut Pass<'_>, args: LowRankMixV7<'_, GpuBackend>) {
-    let Some((share, ups)) = ups(pass, &args) else { return args.one_by_one(pass) };
+/// As the arguments' own function, with a copy in halves.
+fn one_by_one(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>, half: Option<Half>) {
+    let TimeMixV7 { r, w, k, v, v_first, v_gate, a, g, kk, y, k_k, k_a, r_k, ln_x, state, head_size } = args;
+    let (k_out, v_out, kk_out) = (&mut *k, &mut *v, &mut *kk);
+    v7_keys(pass, V7Keys { k: k_out, v: v_out, v_first, v_gate, a, kk: kk_out, k_k, k_a, head_size });
+    wkv7(pass, Wkv7 { r, w, k: &*k, v: &*v, kk: &*kk, a, y: &mut *y, state, head_size });
+    v7_readout(pass, V7Readout { y, r, k: &*k, v: &*v, g, r_k, ln_x, head_size }, half);
+}
+
+/// With `half`, the result also goes there.
+pub(in crate::ops) fn low_rank_mix_v7(
+    pass: &mut Pass<'_>,
+    args: LowRankMixV7<'_, GpuBackend>,
+    half: Option<Half>,
+) {
+    let fused = ups(pass, &args);
     let LowRankMixV7 { w, a, g, v_gate, r, k, v, v_first, kk, y, k_k, k_a, r_k, ln_x, state, head_size } =
         args;
-    let v_gate = v_gate.map(|gate| &*gate.y);
-    let (w, a, g) = (&*w.y, &*a.y, &*g.y);
+    let mut products: Vec<_> = [w, a, g].into_iter().chain(v_gate).collect();
+    if fused.is_none() {
+        linear(pass, &mut products);
+    }
+    let mut outs = products.into_iter().map(|product| {
+        let y: &Buffer = product.y;
+        y
+    });
+    let mut next = || outs.next().expect("w, a and g are there");
+    let (w, a, g) = (next(), next(), next());
+    let v_gate = outs.next();
     let args = TimeMixV7 { r, w, k, v, v_first, v_gate, a, g, kk, y, k_k, k_a, r_k, ln_x, state, head_size };
-    dispatch(pass, args, share, ups);
+    match fused {
+        Some((share, ups)) => dispatch(pass, args, half, share, ups),
+        None => time_mix_v7(pass, args, half),
+    }
 }
 
 /// The low-rank matrices as the kernel sees them, and how many threads share a row of the state; none where it cannot
@@ -142,7 +174,15 @@ fn ups(pass: &Pass<'_>, args: &LowRankMixV7<'_, GpuBackend>) -> Option<(usize, U
 }
 
 /// Constants of the kernel, but for the low-rank matrices.
-fn variant(head_size: usize, share: usize, gate: bool, subgroup: bool) -> Vec<(&'static str, u32)> {
+fn variant(
+    head_size: usize,
+    share: usize,
+    gate: bool,
+    subgroup: Option<u32>,
+    half_copy: bool,
+) -> Vec<(&'static str, u32)> {
+    // Whether a head is made of whole subgroups.
+    let whole = subgroup.filter(|lanes| head_size.is_multiple_of(*lanes as usize));
     vec![
         ("N", head_size as u32),
         ("SHARE", share as u32),
@@ -150,15 +190,24 @@ fn variant(head_size: usize, share: usize, gate: bool, subgroup: bool) -> Vec<(&
         ("FOURS", (head_size / share / 4) as u32),
         ("GATE", u32::from(gate)),
         ("STATES4", 1),
-        ("SUBGROUP", u32::from(subgroup)),
+        ("SUBGROUP", u32::from(subgroup.is_some())),
+        ("WHOLE", u32::from(whole.is_some())),
+        ("LANES", whole.unwrap_or(1)),
+        ("HALF_COPY", u32::from(half_copy)),
     ]
 }
 
-fn dispatch(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>, share: usize, ups: Ups) {
+fn dispatch(
+    pass: &mut Pass<'_>,
+    args: TimeMixV7<'_, GpuBackend>,
+    half: Option<Half>,
+    share: usize,
+    ups: Ups,
+) {
     let TimeMixV7 { r, w, k, v, v_first, v_gate, a, g, y, k_k, k_a, r_k, ln_x, state, head_size, .. } = args;
     let width = r.width;
     let subgroup = pass.backend.shared.device.capabilities.subgroup;
-    let mut constants = variant(head_size, share, v_gate.is_some(), subgroup.is_some());
+    let mut constants = variant(head_size, share, v_gate.is_some(), subgroup, half.is_some());
     let label = if ups.arena.is_some() { "low_rank_mix_v7" } else { "time_mix_v7" };
     constants.extend(&ups.constants);
     let chunks = std::mem::take(&mut pass.chunks);
@@ -169,7 +218,7 @@ fn dispatch(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>, share: usize, 
         let params = TimeMixParams {
             at: [r.at(), k.at(), v.at(), v_first.at()],
             low: [w.at(), a.at(), g.at(), v_gate.map_or(0, |gate| gate.at())],
-            out: [y.at(), width as u32, chunk.sequences_at, 0],
+            out: [y.at(), width as u32, chunk.sequences_at, half.map_or(0, |half| half.at)],
             vectors: [k_k.at(), k_a.at(), r_k.at(), 0],
             norm: [ln_x.weight.at(), ln_x.bias.at(), slab, slot],
             eps: [ln_x.eps, 0.0, 0.0, 0.0],
@@ -192,11 +241,17 @@ fn dispatch(pass: &mut Pass<'_>, args: TimeMixV7<'_, GpuBackend>, share: usize, 
 pub(in crate::ops) fn checked() -> Vec<crate::ops::check::Checked> {
     use crate::weights::Layout;
     let mut keys = Vec::new();
-    for (n, gate, subgroup) in [(64, true, true), (64, false, false), (128, true, false), (16, false, true)] {
+    for (n, gate, subgroup) in [
+        (64, true, Some(32)),
+        (64, false, None),
+        (128, true, None),
+        (16, false, Some(32)),
+        (64, true, Some(8)),
+    ] {
         let share = share(n).expect("a head size that the kernel can have");
-        keys.push(key("time_mix_v7", &variant(n, share, gate, subgroup)));
+        keys.extend([false, true].map(|half| key("time_mix_v7", &variant(n, share, gate, subgroup, half))));
         for layout in Layout::ALL {
-            let mut constants = variant(n, share, gate, subgroup);
+            let mut constants = variant(n, share, gate, subgroup, false);
             let matrices = 3 + u32::from(gate);
             for (u, names) in OF_UPS.into_iter().enumerate().take(matrices as usize) {
                 let values = [layout as u32, 256, 4, 32 * u as u32, 5];
