@@ -30,6 +30,7 @@ const KERNELS: &[(&str, &str)] = files!("wgsl":
 const PIECES: &[(&str, &str)] = files!("wgsl/lib":
     "bindings" "jobs" "weights" "by_input" "blocks" "rows_first" "rows_dot" "rows_store" "int8_stage" "int8_dot"
     "fours" "shift" "carry" "cooperative" "activation" "reduce" "share" "ups" "few" "sums" "moments" "halves"
+    "chunk_columns"
     "exp" "pairs" "sampling" "sample_best" "sample_list" "sample_few" "sample_many" "sample_by_id"
 );
 

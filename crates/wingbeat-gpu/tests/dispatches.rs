@@ -1,8 +1,8 @@
 //! How many kernels a decode step's operations take: fused ones must not fall back to their parts unnoticed.
 
 use wingbeat_backend::{
-    Activation, Backend, Batch, LayerNorm, Linear, MatrixSource, Orientation, Pass, ShiftLinear, SlabAt,
-    SlabKind, SlabSpec, StateLayout,
+    Activation, Backend, Batch, GroupNorm, LayerNorm, Linear, MatrixSource, Orientation, Pass, ShiftLinear,
+    SlabAt, SlabKind, SlabSpec, StateLayout, TimeMixV7,
     conformance::{Random, random_matrix},
 };
 use wingbeat_format::DType;
@@ -75,5 +75,63 @@ fn a_channel_mix_takes_three_dispatches() {
             let parts = kernels(&backend, dtype, 5);
             assert!(parts.iter().any(|(name, _)| *name == "token_shift"), "{parts:?}");
         }
+    }
+}
+
+/// The kernels of a prompt's time mix, and their runs.
+fn time_mix(backend: &GpuBackend, lengths: &[usize]) -> Vec<(&'static str, u64)> {
+    let mut batch = Batch::new();
+    lengths.iter().for_each(|&n| batch.push(&vec![0; n]));
+    let mut buffers: Vec<_> = (0..10).map(|_| backend.buffer(batch.n_rows(), C).expect("a buffer")).collect();
+    let [r, w, k, v, v_first, gate, a, g, kk, y] = &mut buffers[..] else { unreachable!("ten were made") };
+    let vector = || backend.vector(&[0.5; C]).expect("a vector");
+    let (k_k, k_a, r_k) = (vector(), vector(), vector());
+    let ln_x = GroupNorm { weight: vector(), bias: vector(), eps: 1e-5 };
+    let slab = SlabSpec { name: "wkv", shape: vec![1, 1, C, C], kind: SlabKind::HeadMatrices };
+    let layout = StateLayout { slabs: vec![slab] };
+    let mut states: Vec<_> = lengths.iter().map(|_| backend.state(&layout).expect("a state")).collect();
+    backend.profile(true).expect("time stamps");
+    let mut pass = backend.begin(&batch, states.iter_mut().collect()).expect("a pass");
+    pass.time_mix_v7(TimeMixV7 {
+        r: &*r,
+        w: &*w,
+        k,
+        v,
+        v_first,
+        v_gate: Some(&*gate),
+        a: &*a,
+        g: &*g,
+        kk,
+        y,
+        k_k: &k_k,
+        k_a: &k_a,
+        r_k: &r_k,
+        ln_x: &ln_x,
+        state: SlabAt { slab: 0, layer: 0 },
+        head_size: C,
+    });
+    pass.submit().expect("a pass");
+    let mut times: Vec<_> = backend.kernel_times().iter().map(|time| (time.name, time.runs)).collect();
+    backend.profile(false).expect("no more time stamps");
+    times.sort();
+    times
+}
+
+#[test]
+fn the_time_mix_of_a_prompt_takes_three_dispatches() {
+    for number in 0..adapters().len() {
+        let mut options = GpuOptions::default();
+        options.adapter = AdapterChoice::Number(number);
+        let backend = GpuBackend::new(&options).expect("an adapter that is listed can be opened");
+        if backend.profile(true).is_err() {
+            eprintln!("skipped: {} has no time stamps", backend.describe());
+            continue;
+        }
+        let chunks = [("wkv7_chunks", 1), ("wkv7_readout", 1), ("wkv7_scan", 1)];
+        assert_eq!(time_mix(&backend, &[40]), chunks);
+        // A step of another sequence goes along.
+        assert_eq!(time_mix(&backend, &[16, 1]), chunks);
+        let one_by_one = [("v7_keys", 1), ("v7_readout", 1), ("wkv7", 1)];
+        assert_eq!(time_mix(&backend, &[3, 2]), one_by_one);
     }
 }

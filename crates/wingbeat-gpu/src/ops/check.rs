@@ -66,6 +66,21 @@ pub(super) fn workgroup_bytes(module: &Module) -> u32 {
     shared.map(|(_, global)| module.types[global.ty].inner.size(module.to_ctx())).sum()
 }
 
+/// Compares halves, two in each word, with the floats that they stand for: either neighbour will do, as WGSL
+/// leaves open how packing rounds, and an error of the floats themselves.
+pub(super) fn are_halves_of(words: &[f32], floats: &[f32], label: &str) {
+    assert_eq!(words.len() * 2, floats.len(), "{label}");
+    assert!(floats.iter().any(|float| *float != 0.0), "{label}: nothing to compare with");
+    let halves = words.iter().flat_map(|word| [word.to_bits() as u16, (word.to_bits() >> 16) as u16]);
+    for (i, (half, float)) in halves.map(half::f16::from_bits).zip(floats).enumerate() {
+        let difference = (half.to_f32() - float).abs();
+        assert!(
+            difference <= float.abs() / 1024.0 + 2e-6,
+            "{label}: {half} at {i}, expected {float} as a half"
+        );
+    }
+}
+
 #[test]
 fn every_variant_is_valid_and_takes_its_parameters() {
     for Checked { name, size, fields, keys } in all() {

@@ -255,3 +255,6 @@ pub(super) fn checked() -> Vec<super::check::Checked> {
         checked!(SelectRowsParams { at }, [key("select_rows", &[threads])]),
     ]
 }
+
+#[cfg(test)]
+mod tests;

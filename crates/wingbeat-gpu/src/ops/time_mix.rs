@@ -139,3 +139,6 @@ pub(super) fn checked() -> Vec<super::check::Checked> {
         checked!(ReadoutParams { at, more, vectors, eps }, readouts),
     ]
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,13 +103,13 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let two_@u = thread / V4 + @uu * (THREADS / V4);
     let f_@u = two_@u % N4;
     let second_@u = min(two_@u / N4, 1u);
-    let s_at_@u = f_@u * S_STRIDE + second_@u * 2u * V4 + row;
+    let kept_@u = f_@u * S_STRIDE + second_@u * 2u * V4 + row;
     let own_@u = two_@u < 2u * N4;
     var s_@u_0 = vec4<f32>();
     var s_@u_1 = vec4<f32>();
     if own_@u {
-        s_@u_0 = s[s_at_@u];
-        s_@u_1 = s[s_at_@u + V4];
+        s_@u_0 = s[kept_@u];
+        s_@u_1 = s[kept_@u + V4];
     }
 //!end
     for (var t0 = 0u; t0 < n_tokens; t0 += L) {
@@ -144,13 +144,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         let x_at = thread / V4 * STRIDE;
         var other = vec4<f32>();
-        for (var f = 0u; f < N4; f++) {
-            let x = rows[x_at + f];
-            let s_at = f * S_STRIDE + row;
-            sum += x.x * s[s_at];
-            other += x.y * s[s_at + V4];
-            sum += x.z * s[s_at + 2u * V4];
-            other += x.w * s[s_at + 3u * V4];
+        for (var f = 0u; f < N4; f += 4u) {
+//!for e 4
+            let x_@e = rows[x_at + f + @eu];
+            let s_at_@e = (f + @eu) * S_STRIDE + row;
+            sum += x_@e.x * s[s_at_@e];
+            other += x_@e.y * s[s_at_@e + V4];
+            sum += x_@e.z * s[s_at_@e + 2u * V4];
+            other += x_@e.w * s[s_at_@e + 3u * V4];
+//!end
         }
         sum += other;
         if !of_y {
@@ -178,21 +180,23 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         s_@u_0 *= w_@u.x;
         s_@u_1 *= w_@u.y;
 //!end
-        for (var j = 0u; j < L; j++) {
-            let u = us[j * V4 + row];
-            let v = vs[j * V4 + row];
+        for (var j = 0u; j < L; j += 4u) {
+//!for e 4
+            let u_@e = us[(j + @eu) * V4 + row];
+            let v_@e = vs[(j + @eu) * V4 + row];
 //!for u UPDATES
-            let bk_@u = steps[(j * 2u + second_@u) * N4 + f_@u];
-            s_@u_0 += u * bk_@u.x;
-            s_@u_1 += u * bk_@u.y;
-            s_@u_0 += v * bk_@u.z;
-            s_@u_1 += v * bk_@u.w;
+            let bk_@e_@u = steps[((j + @eu) * 2u + second_@u) * N4 + f_@u];
+            s_@u_0 += u_@e * bk_@e_@u.x;
+            s_@u_1 += u_@e * bk_@e_@u.y;
+            s_@u_0 += v_@e * bk_@e_@u.z;
+            s_@u_1 += v_@e * bk_@e_@u.w;
+//!end
 //!end
         }
 //!for u UPDATES
         if own_@u {
-            s[s_at_@u] = s_@u_0;
-            s[s_at_@u + V4] = s_@u_1;
+            s[kept_@u] = s_@u_0;
+            s[kept_@u + V4] = s_@u_1;
         }
 //!end
         workgroupBarrier();

@@ -85,15 +85,20 @@ impl Shape {
         n * ((3 * l4 + 1) * 16 + (4 * l4 + 1) * 8 + 4) + (4 * l + 1) * l4 * 16
     }
 
+    /// Bytes that a workgroup of `wkv7_scan` with so many rows of the state shares.
+    fn scan_bytes(&self, rows: usize) -> usize {
+        let (n4, l) = (self.head_size / 4, self.tokens);
+        16 * (2 * l * (n4 + 1) + 2 * l * n4 + n4 + n4 * 5 * (rows / 4) + 2 * l * (rows / 4))
+    }
+
     /// Rows of the state for a workgroup of `wkv7_scan`, for heads of which there are `n_heads` over all sequences.
     fn scan_rows(&self, n_heads: usize, room: usize) -> Option<usize> {
-        let (n4, l) = (self.head_size / 4, self.tokens);
-        let bytes = |rows: usize| {
-            16 * (2 * l * (n4 + 1) + 2 * l * n4 + n4 + n4 * 5 * (rows / 4) + 2 * l * (rows / 4))
-        };
         // A thread for each token and four rows, of two products, and one for each four of the decays.
-        let fits =
-            |rows: &usize| self.head_size.is_multiple_of(*rows) && bytes(*rows) <= room && l * rows / 2 >= n4;
+        let fits = |rows: &usize| {
+            self.head_size.is_multiple_of(*rows)
+                && self.scan_bytes(*rows) <= room
+                && self.tokens * rows / 2 >= self.head_size / 4
+        };
         let enough = n_heads * self.head_size >= 32 * ENOUGH_WORKGROUPS;
         enough.then_some(32).into_iter().chain([16, 8, 4]).find(fits)
     }
@@ -104,12 +109,11 @@ impl Shape {
     }
 
     /// Constants of `wkv7_chunks`: with or without the keys, and those with or without a gate.
-    fn chunks(&self, keys: bool, gate: bool) -> [(&'static str, u32); 6] {
+    fn chunks(&self, keys: bool, gate: bool) -> [(&'static str, u32); 5] {
         [
             ("N", self.head_size as u32),
             ("L", self.tokens as u32),
             ("L4", self.tokens as u32 / 4),
-            ("FOUR", 4),
             ("KEYS", u32::from(keys)),
             ("GATE", u32::from(gate)),
         ]
@@ -359,21 +363,4 @@ pub(in crate::ops) fn checked() -> Vec<crate::ops::check::Checked> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::check::{valid, workgroup_bytes};
-
-    #[test]
-    fn what_workgroups_share_is_known_beforehand() {
-        for (head_size, room) in [(64, 16 << 10), (64, 48 << 10), (32, 16 << 10), (128, 48 << 10)] {
-            let shape = Shape::within(head_size, room, 1024).expect("a shape that fits");
-            let module = valid(&key("wkv7_chunks", &shape.chunks(true, true)));
-            assert_eq!(workgroup_bytes(&module) as usize, shape.chunk_bytes(), "N={head_size}");
-            for n_heads in [1, 1 << 10] {
-                let rows = shape.scan_rows(n_heads, room as usize).expect("rows that fit");
-                let bytes = workgroup_bytes(&valid(&key("wkv7_scan", &shape.scan(rows))));
-                assert!(bytes <= room, "N={head_size}, {rows} rows: {bytes} bytes");
-            }
-        }
-    }
-}
+mod tests;
