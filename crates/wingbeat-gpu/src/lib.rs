@@ -34,6 +34,8 @@ pub use error::GpuError;
 pub use pass::Pass;
 pub use sampling::Sampler;
 pub use state::State;
+#[doc(hidden)]
+pub use weights::HostMatrix;
 pub use weights::Matrix;
 
 use device::Device;

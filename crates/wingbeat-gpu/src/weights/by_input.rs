@@ -6,13 +6,23 @@
 //! each for all outputs. Outputs are padded to eights and inputs to whole bands, with zeros. `wgsl/lib/by_input.wgsl` reads
 //! what is written here.
 
-use super::layout::{self, Layout, PLANES};
+use super::{
+    blocks::{Block, Fields},
+    fields::{transpose_bytes, transpose_fields, transpose_halves},
+    layout::{Layout, PLANES},
+};
 use wingbeat_backend::{MatrixSource, Orientation};
+use wingbeat_format::quant;
 
 /// Inputs of a band: the longest block of any type.
 pub(crate) const BAND: usize = 256;
-/// Outputs that are turned round at once: their blocks stay in the first cache.
-const TURNED: usize = 32;
+/// Outputs that are turned round at once: what they have in a band stays in the first cache, and of nibbles each input gets
+/// a whole line of it.
+const GROUP: usize = 128;
+/// Bytes of a group's integers at most.
+const GROUP_BYTES: usize = GROUP * BAND;
+/// Bytes of an output's scales in a band at most.
+const SCALE_BYTES: usize = 32;
 
 /// Bytes of a band of `rows` outputs in each plane, all multiples of 4.
 pub(crate) fn band_bytes(layout: Layout, rows: usize) -> [usize; PLANES] {
@@ -35,167 +45,205 @@ fn input_bytes(bytes: usize, padded: usize) -> usize {
     (padded * bytes).div_ceil(BAND * 4) * 4
 }
 
-/// Writes one band of a matrix, whose stored rows have `row_bytes`, into its planes.
-pub(crate) fn pack_band(
+/// Writes one band of a matrix of blocks, whose stored rows have `row_bytes`, into its planes.
+pub(super) fn pack_band<B: Block>(
     source: &MatrixSource,
     row_bytes: usize,
-    layout: Layout,
     band: usize,
     planes: [&mut [u8]; PLANES],
 ) {
-    let n_inputs = (source.cols - band * BAND).min(BAND);
+    const { assert!(size_of::<B::Scales>() * (BAND / B::LEN) <= SCALE_BYTES, "room for the scales of an output") };
     let [values, scales, high] = planes;
-    values.fill(0);
-    if layout.is_float() {
-        let size = layout.row_bytes(BAND)[0] / BAND;
-        match (source.orientation, size) {
-            (Orientation::Transposed, _) => {
-                let stored = source.data[band * BAND * row_bytes..].chunks_exact(row_bytes.max(1));
-                for (out, stored) in values.chunks_exact_mut(values.len() / BAND).zip(stored).take(n_inputs) {
-                    out[..stored.len()].copy_from_slice(stored);
-                }
-            }
-            (Orientation::RowMajor, 2) => turn::<2>(source, row_bytes, band, values),
-            (Orientation::RowMajor, _) => turn::<4>(source, row_bytes, band, values),
-        }
-        return;
-    }
-    scales.fill(0);
-    high.fill(0);
+    let (mut low_bytes, mut high_bytes) = ([0; GROUP_BYTES], [0; GROUP_BYTES / 4]);
     let padded = source.rows.next_multiple_of(8);
-    let stored_bytes = source.dtype.row_bytes(BAND).expect("a band has whole blocks");
-    let own = layout.row_bytes(BAND);
-    let mut plane: [Vec<u8>; PLANES] = own.map(|bytes| vec![0; bytes]);
-    let (mut low, mut top) = ([[0; BAND]; TURNED], [[0; BAND]; TURNED]);
-    for first in (0..source.rows).step_by(TURNED) {
-        let n = TURNED.min(source.rows - first);
-        for (i, (low, top)) in low.iter_mut().zip(&mut top).enumerate().take(n) {
+    let blocks_of_band = BAND / B::LEN;
+    let low_row = size_of::<B::Integers>() * blocks_of_band;
+    let high_row = size_of::<B::High>() * blocks_of_band;
+    let (low_bytes, high_bytes) = (&mut low_bytes[..GROUP * low_row], &mut high_bytes[..GROUP * high_row]);
+    for first in (0..source.rows).step_by(GROUP) {
+        let n = GROUP.min(source.rows - first);
+        let mut words = [[[0; 4]; SCALE_BYTES / 4]; GROUP];
+        if n < GROUP {
+            low_bytes.fill(0);
+            high_bytes.fill(0);
+        }
+        for (i, words) in words.iter_mut().enumerate().take(n) {
             let row = &source.data[(first + i) * row_bytes..][..row_bytes];
-            let row = &row[band * stored_bytes..][..stored_bytes.min(row_bytes - band * stored_bytes)];
-            if n_inputs < BAND {
-                plane.iter_mut().for_each(|plane| plane.fill(0));
+            let blocks: &[B] = quant::blocks(row).expect("a row has whole blocks");
+            let blocks = &blocks[band * blocks_of_band..];
+            let low = low_bytes[i * low_row..][..low_row].chunks_exact_mut(size_of::<B::Integers>());
+            for (out, block) in low.zip(blocks) {
+                out.copy_from_slice(bytemuck::bytes_of(&block.integers()));
             }
-            let [a, b, c] = &mut plane;
-            layout::pack_row(source.dtype, row, [a, b, c]);
-            spread(a, low);
-            spread(c, top);
-            for (word, value) in b.as_chunks::<4>().0.iter().enumerate() {
-                scales[(word * padded + first + i) * 4..][..4].copy_from_slice(value);
+            if high_row > 0 {
+                let high = high_bytes[i * high_row..][..high_row].chunks_exact_mut(size_of::<B::High>());
+                for (out, block) in high.zip(blocks) {
+                    out.copy_from_slice(bytemuck::bytes_of(&block.high()));
+                }
+            }
+            let words = words.as_flattened_mut().chunks_exact_mut(size_of::<B::Scales>());
+            for (out, block) in words.zip(blocks).take(blocks_of_band) {
+                out.copy_from_slice(bytemuck::bytes_of(&block.scales()));
             }
         }
-        low[n..].fill([0; BAND]);
-        top[n..].fill([0; BAND]);
-        gather(&low, own[0], first, values);
-        gather(&top, own[2], first, high);
+        let n_padded = GROUP.min(padded - first);
+        for (word, out) in scales.chunks_exact_mut(padded * 4).enumerate() {
+            let out = out[first * 4..][..n_padded * 4].as_chunks_mut::<4>().0;
+            for (out, words) in out.iter_mut().zip(&words) {
+                *out = words[word];
+            }
+        }
+        turn(B::INTEGERS, low_bytes, first, values);
+        turn(B::HIGH, high_bytes, first, high);
     }
 }
 
-/// Turns round a band of floats of `SIZE` bytes.
-fn turn<const SIZE: usize>(source: &MatrixSource, row_bytes: usize, band: usize, values: &mut [u8]) {
-    let input_bytes = values.len() / BAND;
-    for first in (0..source.rows).step_by(TURNED) {
-        let n = TURNED.min(source.rows - first);
-        let stored = |i| {
-            let row: &[u8] = &source.data[(first + i) * row_bytes..][..row_bytes];
-            let row = row[band * BAND * SIZE..].as_chunks::<SIZE>().0;
-            &row[..row.len().min(BAND)]
-        };
-        let rows: [&[[u8; SIZE]]; TURNED] = std::array::from_fn(|i| stored(i.min(n - 1)));
-        for (input, out) in values.chunks_exact_mut(input_bytes).enumerate().take(rows[0].len()) {
-            let out = out[first * SIZE..][..n * SIZE].as_chunks_mut::<SIZE>().0;
-            for (out, row) in out.iter_mut().zip(&rows) {
-                *out = row[input];
-            }
-        }
-    }
-}
-
-/// The integers of a band of one output, a byte each, from the words over which `layout.rs` spreads them.
-fn spread(packed: &[u8], out: &mut [u8; BAND]) {
-    let bits = packed.len() * 8 / BAND;
-    if bits == 0 {
-        return out.fill(0);
-    }
-    for (out, word) in out.chunks_exact_mut(32 / bits).zip(packed.as_chunks::<4>().0) {
-        for (group, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-            for (out, byte) in out.iter_mut().zip(word) {
-                *out = byte >> (group * bits) & (0xff >> (8 - bits));
-            }
-        }
-    }
-}
-
-/// Packs the integers of some outputs for each input; `bytes` is what an output has for a band.
-fn gather(q: &[[u8; BAND]; TURNED], bytes: usize, first: usize, out: &mut [u8]) {
-    if bytes == 0 {
+/// Turns round what a group of outputs has for a band, output after output in the file's order.
+#[inline(always)]
+fn turn(fields: Fields, group: &mut [u8], first: usize, out: &mut [u8]) {
+    if group.is_empty() {
         return;
     }
-    let per_byte = BAND / bytes;
-    let bits = 8 / per_byte;
-    let input_bytes = out.len() / BAND;
-    let at = first / per_byte;
-    let n = (TURNED / per_byte).min(input_bytes - at);
-    for (input, out) in out.chunks_exact_mut(input_bytes).enumerate() {
-        for (out, q) in out[at..at + n].iter_mut().zip(q.chunks_exact(per_byte)) {
-            *out = q.iter().rev().fold(0, |byte, q| (u32::from(byte) << bits) as u8 | q[input]);
-        }
+    match fields.per_byte {
+        2 => turn_fields::<2>(fields, group, first, out),
+        4 => turn_fields::<4>(fields, group, first, out),
+        8 => turn_fields::<8>(fields, group, first, out),
+        _ => turn_bytes::<1>(fields, group, first, out),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use half::f16;
-    use wingbeat_backend::{
-        Backend,
-        conformance::{Random, random_matrix},
-        reference::Reference,
-    };
-    use wingbeat_format::DType;
-
-    fn packed(source: &MatrixSource, layout: Layout, band: usize) -> [Vec<u8>; PLANES] {
-        let mut planes = band_bytes(layout, source.rows).map(|bytes| vec![0xff; bytes]);
-        let [a, b, c] = &mut planes;
-        let row_bytes = source.checked_row_bytes().expect("a sound matrix");
-        pack_band(source, row_bytes, layout, band, [a, b, c]);
-        planes
+/// A byte of the outcome has the integers of `N` outputs.
+#[inline(always)]
+fn turn_fields<const N: usize>(fields: Fields, group: &mut [u8], first: usize, out: &mut [u8]) {
+    let row = group.len() / GROUP;
+    for rows in group.chunks_exact_mut(N * row) {
+        together::<N>(rows, row);
     }
+    turn_bytes::<N>(fields, group, first, out);
+}
 
-    #[test]
-    fn floats_are_turned_round_and_padded() {
-        for orientation in [Orientation::RowMajor, Orientation::Transposed] {
-            let source = random_matrix(&mut Random::new(1), DType::F16, 37, 300, orientation);
-            let exact = Reference.matrix(&source).expect("a matrix").values();
-            for band in 0..2 {
-                let [values, ..] = packed(&source, Layout::F16, band);
-                for (at, value) in values.as_chunks::<2>().0.iter().enumerate() {
-                    let (input, output) = (band * BAND + at / 40, at % 40);
-                    let inside = input < 300 && output < 37;
-                    let expected = if inside { exact[output * 300 + input] } else { 0.0 };
-                    assert_eq!(
-                        f16::from_le_bytes(*value).to_f64(),
-                        expected,
-                        "input {input} output {output}"
-                    );
+/// Turns round bytes: row `field` of each `N` has that field of all of them.
+#[inline(always)]
+fn turn_bytes<const N: usize>(fields: Fields, group: &[u8], first: usize, out: &mut [u8]) {
+    let row = group.len() / GROUP;
+    let input_bytes = out.len() / BAND;
+    let at = first / N;
+    let n_bytes = (GROUP / N).min(input_bytes - at);
+    for (field, column) in (0..N).flat_map(|field| (0..row).step_by(8).map(move |column| (field, column))) {
+        for (i, rows) in group.chunks_exact(8 * N * row).enumerate().take(n_bytes.div_ceil(8)) {
+            let mut words: [u64; 8] = std::array::from_fn(|k| load(&rows[(k * N + field) * row + column..]));
+            transpose_bytes(&mut words);
+            for (k, word) in words.iter().enumerate() {
+                let input = fields.index(column + k, field);
+                let out = &mut out[input * input_bytes + at + i * 8..];
+                // Bytes of an input come in fours.
+                if i * 8 + 8 <= n_bytes {
+                    out[..8].copy_from_slice(&word.to_le_bytes());
+                } else {
+                    out[..4].copy_from_slice(&word.to_le_bytes()[..4]);
                 }
             }
         }
     }
+}
 
-    #[test]
-    fn bytes_and_scales_are_turned_round() {
-        let source = random_matrix(&mut Random::new(2), DType::Q8_0, 67, 288, Orientation::RowMajor);
-        let exact = Reference.matrix(&source).expect("a matrix").values();
-        for band in 0..2 {
-            let [values, scales, _] = packed(&source, Layout::Q8_0, band);
-            for (at, value) in values.iter().enumerate() {
-                let (input, output) = (at / 72, at % 72);
-                let scale = &scales[(input / 64 * 72 + output) * 4 + input / 32 % 2 * 2..][..2];
-                let found =
-                    f64::from(value.cast_signed()) * f16::from_le_bytes([scale[0], scale[1]]).to_f64();
-                let inside = band * BAND + input < 288 && output < 67;
-                let expected = if inside { exact[output * 288 + band * BAND + input] } else { 0.0 };
-                assert_eq!(found, expected, "input {input} output {output}");
+/// Exchanges fields among the bytes of `N` rows, so that row `f` has field `f` of all of them.
+#[inline(always)]
+fn together<const N: usize>(rows: &mut [u8], row: usize) {
+    for at in (0..row).step_by(8) {
+        let mut words: [u64; N] = std::array::from_fn(|k| load(&rows[k * row + at..]));
+        transpose_fields(&mut words);
+        for (k, word) in words.iter().enumerate() {
+            rows[k * row + at..][..8].copy_from_slice(&word.to_le_bytes());
+        }
+    }
+}
+
+#[inline(always)]
+fn load(bytes: &[u8]) -> u64 {
+    let (word, _) = bytes.split_first_chunk::<8>().expect("rows are whole words");
+    u64::from_le_bytes(*word)
+}
+
+/// Writes one band of a matrix of floats of `SIZE` bytes into its plane.
+pub(super) fn pack_float_band<const SIZE: usize>(
+    source: &MatrixSource,
+    row_bytes: usize,
+    band: usize,
+    planes: [&mut [u8]; PLANES],
+) {
+    let [values, ..] = planes;
+    let n_inputs = (source.cols - band * BAND).min(BAND);
+    let input_bytes = values.len() / BAND;
+    if n_inputs < BAND || source.rows * SIZE < input_bytes {
+        values.fill(0);
+    }
+    match source.orientation {
+        Orientation::Transposed => {
+            let stored = source.data[band * BAND * row_bytes..].chunks_exact(row_bytes.max(1));
+            for (out, stored) in values.chunks_exact_mut(input_bytes).zip(stored).take(n_inputs) {
+                out[..stored.len()].copy_from_slice(stored);
+            }
+        }
+        Orientation::RowMajor => {
+            let from = Grid { bytes: &source.data[band * BAND * SIZE..], stride: row_bytes };
+            turn_floats::<SIZE>(from, source.rows, n_inputs, values, input_bytes);
+        }
+    }
+}
+
+/// Rows of values, `stride` bytes from one to the next.
+#[derive(Clone, Copy)]
+pub(super) struct Grid<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) stride: usize,
+}
+
+/// Writes the values of column `c` of `from` to row `c` of `out`, whose rows are `stride` bytes apart; a value has `SIZE`
+/// bytes.
+pub(super) fn turn_floats<const SIZE: usize>(
+    from: Grid<'_>,
+    rows: usize,
+    columns: usize,
+    out: &mut [u8],
+    stride: usize,
+) {
+    // Rows that lie a power of two apart don't stay in a cache together, so that a block of them is copied first.
+    const SIDE: usize = 64;
+    let mut block = [[0; 4 * SIDE]; SIDE];
+    for (first, column) in
+        (0..rows).step_by(SIDE).flat_map(|r| (0..columns).step_by(SIDE).map(move |c| (r, c)))
+    {
+        let (n, n_columns) = (SIDE.min(rows - first), SIDE.min(columns - column));
+        for (i, block) in block.iter_mut().enumerate().take(n) {
+            let row = &from.bytes[(first + i) * from.stride + column * SIZE..];
+            block[..n_columns * SIZE].copy_from_slice(&row[..n_columns * SIZE]);
+        }
+        for i in (0..n_columns).step_by(4) {
+            for j in (0..n).step_by(4) {
+                let mut turned = [[0; 4 * 4]; 4];
+                if SIZE == 2 {
+                    let mut words: [u64; 4] = std::array::from_fn(|k| load(&block[j + k][i * 2..]));
+                    transpose_halves(&mut words);
+                    for (turned, word) in turned.iter_mut().zip(words) {
+                        turned[..8].copy_from_slice(&word.to_le_bytes());
+                    }
+                } else {
+                    for (k, turned) in turned.iter_mut().enumerate() {
+                        for (l, turned) in turned.chunks_exact_mut(SIZE).enumerate().take(4) {
+                            turned.copy_from_slice(&block[j + l][(i + k) * SIZE..][..SIZE]);
+                        }
+                    }
+                }
+                let n_values = (n - j).min(4);
+                for (k, turned) in turned.iter().enumerate().take(n_columns - i) {
+                    let out = &mut out[(column + i + k) * stride + (first + j) * SIZE..];
+                    if n_values == 4 {
+                        out[..4 * SIZE].copy_from_slice(&turned[..4 * SIZE]);
+                    } else {
+                        out[..n_values * SIZE].copy_from_slice(&turned[..n_values * SIZE]);
+                    }
+                }
             }
         }
     }

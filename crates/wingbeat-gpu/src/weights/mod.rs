@@ -1,11 +1,16 @@
 //! Weight matrices on the device: a few large buffers, filled from the file's map by several threads.
 
+mod blocks;
 pub(crate) mod by_input;
+mod fields;
 pub(crate) mod layout;
+mod pack;
+mod rows;
 mod upload;
 
 use crate::device::Device;
 pub(crate) use layout::Layout;
+pub use pack::HostMatrix;
 use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicU64, Ordering},

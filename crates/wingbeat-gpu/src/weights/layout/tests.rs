@@ -1,8 +1,10 @@
 //! What is packed for the device decodes to the file's values, by twins of the kernels' unpacking.
 
 use super::*;
+use crate::HostMatrix;
+use half::f16;
 use wingbeat_backend::{
-    Orientation,
+    MatrixSource, Orientation,
     conformance::{Random, random_matrix},
 };
 
@@ -12,14 +14,14 @@ struct Row {
     planes: [Vec<u32>; PLANES],
 }
 
-fn packed(dtype: DType, row: &[u8], cols: usize) -> Row {
-    let (layout, _) = Layout::of(dtype).expect("a type of weights");
-    let mut planes = layout.row_bytes(cols).map(|bytes| vec![0xaa; bytes]);
-    let [a, b, c] = &mut planes;
-    pack_row(dtype, row, [a, b, c]);
-    let words =
-        |bytes: Vec<u8>| bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-    Row { layout, planes: planes.map(words) }
+fn packed(source: &MatrixSource) -> Row {
+    let (layout, _) = Layout::of(source.dtype).expect("a type of weights");
+    let mut matrix = HostMatrix::new(source, false).expect("a sound matrix").expect("a type of weights");
+    let planes = matrix.pack();
+    let words = |i: usize| {
+        planes[i].as_chunks::<4>().0.iter().map(|word: &[u8; 4]| u32::from_le_bytes(*word)).collect()
+    };
+    Row { layout, planes: std::array::from_fn(words) }
 }
 
 fn halves(word: u32) -> [f32; 2] {
@@ -98,7 +100,7 @@ fn packed_rows_decode_to_the_file_s_values() {
             let source = random_matrix(random, dtype, 1, cols, Orientation::RowMajor);
             let mut expected = vec![0.0; cols];
             dtype.decode_row(&source.data, &mut expected);
-            let row = packed(dtype, &source.data, cols);
+            let row = packed(&source);
             let actual: Vec<f32> = (0..cols.div_ceil(8)).flat_map(|k8| load8(&row, k8)).collect();
             for (i, (a, e)) in actual.iter().zip(&expected).enumerate() {
                 assert_eq!(a, e, "{} of {cols} values, seed {seed}: value {i}", dtype.name());
