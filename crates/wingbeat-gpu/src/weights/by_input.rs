@@ -8,7 +8,7 @@
 
 use super::{
     blocks::{Block, Fields},
-    fields::{transpose_bytes, transpose_fields, transpose_halves},
+    fields::{SIDE, transpose_bytes, transpose_fields, transpose_halves},
     layout::{Layout, PLANES},
 };
 use wingbeat_backend::{MatrixSource, Orientation};
@@ -129,18 +129,17 @@ fn turn_bytes<const N: usize>(fields: Fields, group: &[u8], first: usize, out: &
     let input_bytes = out.len() / BAND;
     let at = first / N;
     let n_bytes = (GROUP / N).min(input_bytes - at);
-    for (field, column) in (0..N).flat_map(|field| (0..row).step_by(8).map(move |column| (field, column))) {
-        for (i, rows) in group.chunks_exact(8 * N * row).enumerate().take(n_bytes.div_ceil(8)) {
-            let mut words: [u64; 8] = std::array::from_fn(|k| load(&rows[(k * N + field) * row + column..]));
-            transpose_bytes(&mut words);
-            for (k, word) in words.iter().enumerate() {
-                let input = fields.index(column + k, field);
-                let out = &mut out[input * input_bytes + at + i * 8..];
-                // Bytes of an input come in fours.
-                if i * 8 + 8 <= n_bytes {
-                    out[..8].copy_from_slice(&word.to_le_bytes());
+    for (field, column) in (0..N).flat_map(|field| (0..row).step_by(SIDE).map(move |column| (field, column)))
+    {
+        for (rows, done) in group.chunks_exact(SIDE * N * row).zip((0..n_bytes).step_by(SIDE)) {
+            let turned = transpose_bytes(std::array::from_fn(|k| load(rows, (k * N + field) * row + column)));
+            let n = n_bytes - done;
+            for (k, bytes) in turned.iter().enumerate() {
+                let out = &mut out[fields.index(column + k, field) * input_bytes + at + done..];
+                if n >= SIDE {
+                    out[..SIDE].copy_from_slice(bytes);
                 } else {
-                    out[..4].copy_from_slice(&word.to_le_bytes()[..4]);
+                    out[..n].copy_from_slice(&bytes[..n]);
                 }
             }
         }
@@ -151,7 +150,7 @@ fn turn_bytes<const N: usize>(fields: Fields, group: &[u8], first: usize, out: &
 #[inline(always)]
 fn together<const N: usize>(rows: &mut [u8], row: usize) {
     for at in (0..row).step_by(8) {
-        let mut words: [u64; N] = std::array::from_fn(|k| load(&rows[k * row + at..]));
+        let mut words: [u64; N] = std::array::from_fn(|k| u64::from_le_bytes(load(rows, k * row + at)));
         transpose_fields(&mut words);
         for (k, word) in words.iter().enumerate() {
             rows[k * row + at..][..8].copy_from_slice(&word.to_le_bytes());
@@ -159,10 +158,10 @@ fn together<const N: usize>(rows: &mut [u8], row: usize) {
     }
 }
 
+/// The bytes that begin at `at`.
 #[inline(always)]
-fn load(bytes: &[u8]) -> u64 {
-    let (word, _) = bytes.split_first_chunk::<8>().expect("rows are whole words");
-    u64::from_le_bytes(*word)
+fn load<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    *bytes[at..].first_chunk().expect("rows are whole vectors")
 }
 
 /// Writes one band of a matrix of floats of `SIZE` bytes into its plane.
@@ -223,7 +222,8 @@ pub(super) fn turn_floats<const SIZE: usize>(
             for j in (0..n).step_by(4) {
                 let mut turned = [[0; 4 * 4]; 4];
                 if SIZE == 2 {
-                    let mut words: [u64; 4] = std::array::from_fn(|k| load(&block[j + k][i * 2..]));
+                    let mut words: [u64; 4] =
+                        std::array::from_fn(|k| u64::from_le_bytes(load(&block[j + k], i * 2)));
                     transpose_halves(&mut words);
                     for (turned, word) in turned.iter_mut().zip(words) {
                         turned[..8].copy_from_slice(&word.to_le_bytes());

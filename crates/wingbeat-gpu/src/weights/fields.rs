@@ -1,36 +1,37 @@
-//! Turning round what lies in words: the bits, pairs and nibbles of bytes among words, and bytes among words.
+//! Turning round what lies in words and vectors: the bits, pairs and nibbles of bytes among words, and values among rows.
 //!
-//! Files and kernels want the same integers in different order. Here the order changes for all bytes of a word at once:
-//! a transposition of `n × n` fields is `log n` rounds in which halves of words change places.
+//! Files and kernels want the same integers in different order. Here the order changes for all bytes of a word or vector
+//! at once: a transposition of `n × n` fields or values is `log n` rounds in which halves change places.
 
 use std::ops::{BitAnd, BitXor, Shl, Shr};
 
-/// What has fields: u32 or u64.
+/// What has fields.
 pub(super) trait Word:
     Copy + BitAnd<Output = Self> + BitXor<Output = Self> + Shl<usize, Output = Self> + Shr<usize, Output = Self>
 {
-    /// A byte, repeated.
-    fn of_bytes(byte: u8) -> Self;
+    /// A u64, cut off or repeated.
+    fn of_u64(word: u64) -> Self;
 }
 
 impl Word for u32 {
     #[inline(always)]
-    fn of_bytes(byte: u8) -> u32 {
-        u32::from_ne_bytes([byte; 4])
+    fn of_u64(word: u64) -> u32 {
+        word as u32
     }
 }
 
 impl Word for u64 {
     #[inline(always)]
-    fn of_bytes(byte: u8) -> u64 {
-        u64::from_ne_bytes([byte; 8])
+    fn of_u64(word: u64) -> u64 {
+        word
     }
 }
 
 /// One round: for words `distance` apart, the bits of the first under the mask shifted up change places with those of the
 /// second under the mask.
 #[inline(always)]
-fn exchange<W: Word, const N: usize>(words: &mut [W; N], distance: usize, shift: usize, mask: W) {
+fn exchange<W: Word, const N: usize>(words: &mut [W; N], distance: usize, shift: usize, mask: u64) {
+    let mask = W::of_u64(mask);
     for i in 0..N {
         if i & distance == 0 {
             let differing = (words[i] >> shift ^ words[i + distance]) & mask;
@@ -44,21 +45,13 @@ fn exchange<W: Word, const N: usize>(words: &mut [W; N], distance: usize, shift:
 #[inline(always)]
 pub(super) fn transpose_fields<W: Word, const N: usize>(words: &mut [W; N]) {
     const { assert!(N == 2 || N == 4 || N == 8, "fields that fill a byte") };
-    exchange(words, N / 2, 4, W::of_bytes(0x0f));
+    exchange(words, N / 2, 4, 0x0f0f_0f0f_0f0f_0f0f);
     if N >= 4 {
-        exchange(words, N / 4, 2, W::of_bytes(0x33));
+        exchange(words, N / 4, 2, 0x3333_3333_3333_3333);
     }
     if N == 8 {
-        exchange(words, 1, 1, W::of_bytes(0x55));
+        exchange(words, 1, 1, 0x5555_5555_5555_5555);
     }
-}
-
-/// Byte `b` of word `w`, the lowest first, goes to byte `w` of word `b`.
-#[inline(always)]
-pub(super) fn transpose_bytes(words: &mut [u64; 8]) {
-    exchange(words, 4, 32, 0x0000_0000_ffff_ffff);
-    exchange(words, 2, 16, 0x0000_ffff_0000_ffff);
-    exchange(words, 1, 8, 0x00ff_00ff_00ff_00ff);
 }
 
 /// Value `v` of word `w`, of 16 bits, the lowest first, goes to value `w` of word `v`.
@@ -66,6 +59,29 @@ pub(super) fn transpose_bytes(words: &mut [u64; 8]) {
 pub(super) fn transpose_halves(words: &mut [u64; 4]) {
     exchange(words, 2, 32, 0x0000_0000_ffff_ffff);
     exchange(words, 1, 16, 0x0000_ffff_0000_ffff);
+}
+
+/// Bytes of a vector that every processor has.
+pub(super) const SIDE: usize = 16;
+
+/// Byte `i` of row `j` goes to place `j` of row `i`.
+#[inline(always)]
+pub(super) fn transpose_bytes(rows: [[u8; SIDE]; SIDE]) -> [[u8; SIDE]; SIDE] {
+    zip_all(zip_all(zip_all(zip_all(rows))))
+}
+
+/// Zips each row of the first half with one of the second. A compiler finds two vector instructions for each pair, where
+/// all is written out: hence no loop over the rounds, nor over the halves.
+#[inline(always)]
+fn zip_all(rows: [[u8; SIDE]; SIDE]) -> [[u8; SIDE]; SIDE] {
+    const HALF: usize = SIDE / 2;
+    let mut out = rows;
+    for k in 0..HALF {
+        let (a, b) = (rows[k], rows[k + HALF]);
+        out[2 * k] = std::array::from_fn(|i| if i % 2 == 0 { a[i / 2] } else { b[i / 2] });
+        out[2 * k + 1] = std::array::from_fn(|i| if i % 2 == 0 { a[HALF + i / 2] } else { b[HALF + i / 2] });
+    }
+    out
 }
 
 /// Bit `4 k + m` goes to bit `k` of byte `m`.
@@ -109,13 +125,11 @@ mod tests {
         }
 
         #[test]
-        fn bytes_and_halves_change_places(words: [u64; 8]) {
-            let mut found = words;
-            transpose_bytes(&mut found);
-            for (i, j) in (0..8).flat_map(|i| (0..8).map(move |j| (i, j))) {
-                prop_assert_eq!(found[i].to_le_bytes()[j], words[j].to_le_bytes()[i]);
+        fn bytes_and_halves_change_places(rows: [[u8; SIDE]; SIDE], words: [u64; 4]) {
+            let found = transpose_bytes(rows);
+            for (i, j) in (0..SIDE).flat_map(|i| (0..SIDE).map(move |j| (i, j))) {
+                prop_assert_eq!(found[i][j], rows[j][i]);
             }
-            let words = [words[0], words[1], words[2], words[3]];
             let mut found = words;
             transpose_halves(&mut found);
             for (i, j) in (0..4).flat_map(|i| (0..4).map(move |j| (i, j))) {

@@ -64,7 +64,9 @@ impl Packing {
         if self.is_plain() {
             return put(0, 0, &source.data[units.start * row_bytes..units.end * row_bytes]);
         }
-        let at_once = (PACK_BYTES / self.unit_bytes[0].max(1)).max(1);
+        // Of a transposed matrix more at once, for each of its rows is read then.
+        let least = if source.orientation == Orientation::Transposed && !self.by_input { 64 } else { 1 };
+        let at_once = (PACK_BYTES / self.unit_bytes[0].max(1)).max(least);
         for from in units.clone().step_by(at_once) {
             let tile = from..(from + at_once).min(units.end);
             for (plane, unit_bytes) in scratch.planes.iter_mut().zip(self.unit_bytes) {
