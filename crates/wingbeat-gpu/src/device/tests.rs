@@ -10,7 +10,7 @@ use wingbeat_format::{Bytes, DType};
 const WIDTH: usize = 64;
 
 /// The best adapter, if there is one.
-fn open() -> Option<GpuBackend> {
+pub(crate) fn open() -> Option<GpuBackend> {
     open_with(&mut |_| {})
 }
 

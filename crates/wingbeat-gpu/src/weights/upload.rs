@@ -12,14 +12,17 @@ use std::{
     collections::VecDeque,
     num::NonZeroU64,
     ops::Range,
-    sync::{Arc, Condvar, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 use wingbeat_backend::{BackendError, MatrixSource};
 
-/// Bytes of a piece.
-const PIECE_BYTES: usize = 8 << 20;
-/// Bytes on their way at most: what uploading adds to the host's memory.
-const IN_FLIGHT_BYTES: u64 = 96 << 20;
+/// Bytes of a piece: few enough for no thread to be long after the others, enough for what a piece costs the driver.
+const PIECE_BYTES: usize = 2 << 20;
+/// Bytes of staging memory in use at most. wgpu takes such memory in blocks, the first of 64 MiB; a second one would come
+/// and go.
+const IN_FLIGHT_BYTES: u64 = 56 << 20;
+/// Bytes that are handed to the device at once, so that it copies while the next are written.
+const SUBMIT_BYTES: u64 = 16 << 20;
 /// Threads at most: memory is the limit, not processors.
 const MOST_THREADS: usize = 12;
 
@@ -31,15 +34,20 @@ pub(crate) struct Uploads {
 struct Shared {
     device: Arc<Device>,
     queue: Mutex<Queue>,
-    idle: Condvar,
+    /// A thread has ended, or there is room for another piece.
+    changed: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Piece>,
     n_threads: usize,
-    /// Bytes written since the last submit.
+    /// Bytes of staging memory that are being written, or that the device has not read yet as far as is known.
+    in_flight: u64,
+    /// Those of them that are written but in no submission.
     unsubmitted: u64,
+    /// Those that are in one, the oldest first.
+    submitted: VecDeque<(wgpu::SubmissionIndex, u64)>,
     error: Option<BackendError>,
 }
 
@@ -60,7 +68,7 @@ impl Piece {
 
 impl Uploads {
     pub(crate) fn new(device: &Arc<Device>) -> Uploads {
-        let shared = Shared { device: Arc::clone(device), queue: Mutex::default(), idle: Condvar::new() };
+        let shared = Shared { device: Arc::clone(device), queue: Mutex::default(), changed: Condvar::new() };
         Uploads { shared: Arc::new(shared) }
     }
 
@@ -68,8 +76,9 @@ impl Uploads {
     pub(crate) fn begin(&self, source: &MatrixSource, row_bytes: usize, matrix: &Matrix) {
         let packing = Arc::new(Packing::new(source, row_bytes, matrix.layout, matrix.by_input));
         let unit_bytes = packing.unit_bytes;
-        let units_at_once = (PIECE_BYTES / unit_bytes[0].max(1)).max(4) / 4 * 4;
-        let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        // Fours keep planes aligned.
+        let units_at_once = (PIECE_BYTES / unit_bytes.iter().sum::<usize>().max(1)).max(4) / 4 * 4;
+        let mut queue = self.shared.lock();
         for part in &matrix.parts {
             let (mut from, end) = (0, if matrix.by_input { packing.n_units() } else { part.rows });
             while from < end {
@@ -101,13 +110,12 @@ impl Uploads {
 
     /// Waits until everything has been handed to the device.
     pub(crate) fn wait(&self) -> Result<(), BackendError> {
-        let mut queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.shared.lock();
         while queue.n_threads > 0 {
-            queue = self.shared.idle.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue = self.shared.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         if queue.unsubmitted > 0 {
-            queue.unsubmitted = 0;
-            self.shared.device.queue.submit([]);
+            queue = self.shared.submit(queue);
         }
         match queue.error.take() {
             Some(error) => Err(error),
@@ -117,39 +125,70 @@ impl Uploads {
 }
 
 impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Uploads pieces until none waits.
     fn work(&self) {
         let mut scratch = Scratch::default();
-        loop {
-            let piece = {
-                let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-                let next = if queue.error.is_some() { None } else { queue.waiting.pop_front() };
-                if next.is_none() {
-                    queue.waiting.clear();
-                    queue.n_threads -= 1;
-                    self.idle.notify_all();
-                }
-                next
-            };
-            let Some(piece) = piece else { return };
+        while let Some(piece) = self.next() {
             let result = self.upload(&piece, &mut scratch);
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.lock();
             queue.unsubmitted += piece.bytes();
-            let mut submission = None;
-            if queue.unsubmitted > IN_FLIGHT_BYTES / 2 {
-                queue.unsubmitted = 0;
-                submission = Some(self.device.queue.submit([]));
-            }
-            drop(queue);
-            let result = result.and_then(|()| match submission {
-                // Staging memory is free again when the device has read it.
-                Some(submission) => self.device.wait_for(Some(submission)),
-                None => Ok(()),
-            });
             if let Err(error) = result {
-                self.queue.lock().unwrap_or_else(PoisonError::into_inner).error.get_or_insert(error);
+                queue.error.get_or_insert(error);
+            } else if queue.unsubmitted >= SUBMIT_BYTES {
+                drop(self.submit(queue));
             }
         }
+    }
+
+    /// The next piece, once there is staging memory for it; none where the thread is to end.
+    fn next(&self) -> Option<Piece> {
+        let mut queue = self.lock();
+        loop {
+            if queue.error.is_some() {
+                queue.waiting.clear();
+            }
+            let Some(bytes) = queue.waiting.front().map(Piece::bytes) else {
+                queue.n_threads -= 1;
+                self.changed.notify_all();
+                return None;
+            };
+            if queue.in_flight == 0 || queue.in_flight + bytes <= IN_FLIGHT_BYTES {
+                queue.in_flight += bytes;
+                return queue.waiting.pop_front();
+            }
+            queue = if let Some((submission, bytes)) = queue.submitted.pop_front() {
+                drop(queue);
+                // Its staging memory is free again when the device has read it.
+                let result = self.device.wait_for(Some(submission));
+                let mut queue = self.lock();
+                queue.in_flight -= bytes;
+                if let Err(error) = result {
+                    queue.error.get_or_insert(error);
+                }
+                self.changed.notify_all();
+                queue
+            } else if queue.unsubmitted > 0 {
+                self.submit(queue)
+            } else {
+                // Other threads write or wait: each submits or ends when it is done.
+                self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner)
+            };
+        }
+    }
+
+    /// Hands what is written to the device. What other threads write meanwhile counts as part of the next submission,
+    /// whether or not it is in this one.
+    fn submit<'a>(&'a self, mut queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        let bytes = std::mem::take(&mut queue.unsubmitted);
+        drop(queue);
+        let submission = self.device.queue.submit([]);
+        let mut queue = self.lock();
+        queue.submitted.push_back((submission, bytes));
+        queue
     }
 
     fn upload(&self, piece: &Piece, scratch: &mut Scratch) -> Result<(), BackendError> {
@@ -166,3 +205,6 @@ impl Shared {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
