@@ -20,6 +20,8 @@ use wingbeat_backend::{BackendError, Batch, DeviceSampling, SamplerStart, States
 const RING: usize = 64;
 /// Vocabularies are no larger: ids are exact in f32 sums, and blocks fit into a grid.
 const MOST_TOKENS: usize = 1 << 20;
+/// Rows are a dimension of grids, which WebGPU ends here.
+const MOST_ROWS: usize = 65535;
 /// Where the last tokens are in the buffer.
 pub(crate) const LAST_TOKENS: u32 = 0;
 /// Random numbers are below 1 by at least this, so that rounding does not lead past the last candidate.
@@ -59,7 +61,7 @@ impl Sampler {
             words += n.next_multiple_of(4);
             at
         };
-        if n_vocab == 0 || n_vocab > MOST_TOKENS || n_rows == 0 || n_rows > 1 << 16 {
+        if n_vocab == 0 || n_vocab > MOST_TOKENS || n_rows == 0 || n_rows > MOST_ROWS {
             return Ok(None);
         }
         take(n_rows);
@@ -68,9 +70,11 @@ impl Sampler {
             units: take(n_rows * RING * 2),
             ids: take(n_rows * RING),
             found: take(n_rows * n_vocab.div_ceil(BLOCK) * FOUND_WORDS),
-            candidates: take(n_rows * n_vocab),
             ..Places::default()
         };
+        if ops::ranks(settings, n_vocab) {
+            places.candidates = take(n_rows * n_vocab);
+        }
         if settings.has_penalties() {
             places.counts = take(n_rows * n_vocab);
         }
@@ -81,7 +85,7 @@ impl Sampler {
         if bytes > device.capabilities.binding_bytes {
             return Ok(None);
         }
-        ops::prepare(shared);
+        ops::prepare(shared, settings, n_vocab, n_rows);
         let buffer = device.storage("sampling", bytes)?;
         if places.bias != 0 {
             let mut bias = vec![0.0f32; n_vocab];
@@ -103,17 +107,17 @@ impl Sampler {
 
     /// Writes the random numbers of the steps to come.
     fn write_units(&self, device: &Device, units: &[f64]) {
-        for row in 0..self.n_rows {
-            let ring = self.places.units + (row * RING * 2) as u32;
-            let mut words = units.chunks(self.n_rows).map(|step| pair(step[row]).map(f32::to_bits));
-            // Up to the ring's end, and from its beginning.
-            let first = self.n_steps % RING;
-            let until_end: Vec<u32> = words.by_ref().take(RING - first).flatten().collect();
-            let rest: Vec<u32> = words.flatten().collect();
-            self.write(device, ring + first as u32 * 2, &until_end);
-            if !rest.is_empty() {
-                self.write(device, ring, &rest);
-            }
+        if self.settings.temperature == 0.0 {
+            return;
+        }
+        let words: Vec<u32> = units.iter().flat_map(|unit| pair(*unit).map(f32::to_bits)).collect();
+        // Up to the ring's end, and from its beginning.
+        let step_words = self.n_rows * 2;
+        let first = (self.n_steps % RING) * step_words;
+        let (until_end, rest) = words.split_at(words.len().min(RING * step_words - first));
+        self.write(device, self.places.units + first as u32, until_end);
+        if !rest.is_empty() {
+            self.write(device, self.places.units, rest);
         }
     }
 }

@@ -23,15 +23,15 @@ const KERNELS: &[(&str, &str)] = files!("wgsl":
     "embed" "layer_norm" "token_shift" "shift_state" "select_rows"
     "linear_rows" "linear_int8" "linear_tiles" "linear_cooperative" "linear_sparse" "linear_sparse_sum"
     "shift_linear" "shift_linear_int8"
-    "v7_keys" "wkv7" "wkv7_chunks" "wkv7_scan" "wkv7_readout" "v7_readout" "time_mix_v7"
+    "v7_keys" "wkv7" "wkv7_chunks" "wkv7_scan" "v7_readout" "time_mix_v7"
     "read_bandwidth"
-    "sample_blocks" "sample_choose"
+    "sample_blocks" "sample_choose" "sample_greedy"
 );
 const PIECES: &[(&str, &str)] = files!("wgsl/lib":
     "bindings" "jobs" "weights" "by_input" "blocks" "rows_first" "rows_dot" "rows_store" "int8_stage" "int8_dot"
-    "fours" "shift" "carry" "cooperative" "activation" "reduce" "share" "ups" "few" "sums" "moments" "halves"
-    "chunk_columns"
-    "exp" "pairs" "sampling" "sample_best" "sample_list" "sample_few" "sample_many" "sample_by_id"
+    "fours" "shift" "carry" "cooperative" "activation" "reduce" "share" "ups"
+    "exp" "pairs" "sampling" "sample_penalised" "sample_largest" "sample_record"
+    "sample_best" "sample_list" "sample_few" "sample_many" "sample_by_id"
 );
 
 /// The names of all kernels.

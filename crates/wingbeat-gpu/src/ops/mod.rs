@@ -15,7 +15,7 @@ use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, 
 pub(crate) use bandwidth::read_bandwidth;
 pub(crate) use linear::activation_precision;
 pub(crate) use rows::carry_alone;
-pub(crate) use sample::{BLOCK, FOUND_WORDS, Places, prepare, sample};
+pub(crate) use sample::{BLOCK, FOUND_WORDS, Places, prepare, ranks, sample};
 use wingbeat_backend::{
     BackendError, LayerNorm, Linear, LowRankMixV7, ShiftLinear, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
 };

@@ -1,6 +1,6 @@
-//! Choosing tokens: parameters and grids of the two kernels.
+//! Choosing tokens: parameters and grids of the two kernels, and of the one that does it all where it can.
 
-use super::{key, moving, plain};
+use super::{key, moving, plain, row_threads};
 use crate::{Buffer, Pass, Shared, kernels::Key};
 use wingbeat_backend::DeviceSampling;
 
@@ -9,6 +9,10 @@ const THREADS: u32 = 256;
 const PER: u32 = 4;
 /// Logits of a block.
 pub(crate) const BLOCK: usize = (THREADS * PER) as usize;
+/// Logits that a thread of the greedy kernel loads at once.
+const GREEDY_PER: u32 = 8;
+/// Rows from which on one workgroup each is enough to keep a device busy.
+const GREEDY_ROWS: usize = 8;
 /// Words of what is found in a block.
 pub(crate) const FOUND_WORDS: usize = 4;
 
@@ -17,13 +21,13 @@ pub(crate) const FOUND_WORDS: usize = 4;
 pub(crate) struct Places {
     /// Steps done, one a row.
     pub(crate) steps: u32,
-    /// Random numbers: for each row a ring of pairs.
+    /// Random numbers, in pairs: a ring of steps, in each those of all rows.
     pub(crate) units: u32,
     /// A ring of steps: the ids of all rows.
     pub(crate) ids: u32,
     /// What was found in the blocks of each row.
     pub(crate) found: u32,
-    /// For each row as many candidates as there are tokens.
+    /// For each row as many candidates as there are tokens; 0: rank does not count.
     pub(crate) candidates: u32,
     /// For each row the counts of what was said, negative where it was not; 0: there are none.
     pub(crate) counts: u32,
@@ -46,8 +50,31 @@ fn keys() -> [Key; 2] {
     ["sample_blocks", "sample_choose"].map(|file| key(file, &[("THREADS", THREADS), ("PER", PER)]))
 }
 
+fn greedy_key(threads: u32) -> Key {
+    key("sample_greedy", &[("THREADS", threads), ("PER", GREEDY_PER)])
+}
+
+/// A thread for each of its loads, as far as a workgroup may have them.
+fn greedy_threads(shared: &Shared, n_vocab: usize) -> u32 {
+    row_threads(&shared.device.capabilities, n_vocab.div_ceil(GREEDY_PER as usize / 2))
+}
+
+/// Whether one kernel does it all.
+fn is_greedy(settings: &DeviceSampling, n_rows: usize) -> bool {
+    settings.temperature == 0.0 && n_rows >= GREEDY_ROWS
+}
+
+/// Whether the rank of a token counts.
+pub(crate) fn ranks(settings: &DeviceSampling, n_vocab: usize) -> bool {
+    settings.temperature > 0.0 && (settings.top_p < 1.0 || (1..n_vocab).contains(&settings.top_k))
+}
+
 /// Begins to make the pipelines.
-pub(crate) fn prepare(shared: &Shared) {
+pub(crate) fn prepare(shared: &Shared, settings: &DeviceSampling, n_vocab: usize, n_rows: usize) {
+    if is_greedy(settings, n_rows) {
+        shared.kernels.get(greedy_key(greedy_threads(shared, n_vocab)));
+        return;
+    }
     for key in keys() {
         shared.kernels.get(key);
     }
@@ -76,8 +103,13 @@ pub(crate) fn sample(
         cut: [settings.temperature, settings.top_p, settings.min_p, 0.0],
         penalties: [settings.presence_penalty, settings.frequency_penalty, settings.penalty_decay, 0.0],
     };
-    let [blocks, choose] = keys();
     let cost = moving(n_rows * n_vocab);
+    if is_greedy(settings, n_rows) {
+        let key = greedy_key(greedy_threads(&pass.backend.shared, n_vocab));
+        let work = plain(key, [n_rows, 1, 1], cost);
+        return pass.dispatch_with("sample_greedy", &params, work, Some(buffer.clone()));
+    }
+    let [blocks, choose] = keys();
     let work = plain(blocks, [n_blocks, n_rows, 1], cost);
     pass.dispatch_with("sample_blocks", &params, work, Some(buffer.clone()));
     let work = plain(choose, [n_rows, 1, 1], cost);
@@ -86,5 +118,6 @@ pub(crate) fn sample(
 
 #[cfg(test)]
 pub(super) fn checked() -> Vec<super::check::Checked> {
-    vec![checked!(SampleParams { at, places, more, flags, cut, penalties }, keys())]
+    let keys = [keys().to_vec(), [64, 256, 1024].map(greedy_key).to_vec()].concat();
+    vec![checked!(SampleParams { at, places, more, flags, cut, penalties }, keys)]
 }

@@ -1,9 +1,8 @@
 // The second half of sampling: from what was found in the blocks to one token a row, as the host's sampler chooses it:
 // greedy (at temperature 0, or where a logit is infinite), else top_k, top_p, min_p, temperature as p^(1/T), one draw.
 //
-// A row a workgroup. Grid: rows. The token becomes the row's last one, which the next step's embedding reads, is added to
-// the ring of ids and to the counts of what was said, and the row's number of steps grows. Logits (rows, V) in the
-// activations, all else in the sampler's buffer. Sums have a fixed order: the same logits give the same token.
+// A row a workgroup. Grid: rows. Logits (rows, V) in the activations, all else in the sampler's buffer. Sums have a fixed
+// order: the same logits give the same token.
 //
 // Where rank counts (top_k or top_p are on), the tokens that may matter are listed first: those not too far below the
 // best. A list of at most THREADS is ranked by comparing all with all; in a longer one the edge of each set, and the token
@@ -14,8 +13,6 @@
 //!include exp
 //!include pairs
 
-// In place of a token: a logit is no number, or none is above -infinity. The host finds the words.
-const NO_TOKEN = 0xffffffffu;
 // How far below the best logit tokens are looked for at first, and how often that is doubled; then all are taken.
 const DEPTH = 4.0;
 const DOUBLINGS = 4u;
@@ -24,11 +21,11 @@ const COUNT = 0u;
 const SHARE = 1u;
 const DRAW = 2u;
 
-var<workgroup> keys: array<u32, THREADS>;
-var<workgroup> ids: array<u32, THREADS>;
 var<workgroup> weights: array<f32, THREADS>;
 var<workgroup> chosen: u32;
 
+//!include sample_largest
+//!include sample_record
 //!include sample_best
 //!include sample_list
 //!include sample_few
@@ -37,7 +34,7 @@ var<workgroup> chosen: u32;
 
 fn draw(row: u32, thread: u32, best: vec2<u32>) -> u32 {
     let largest = value_of(best.x);
-    let entry = p.places.y + (row * p.at.w + sampling[p.places.x + row] % p.at.w) * 2u;
+    let entry = p.places.y + ((sampling[p.places.x + row] % p.at.w) * p.flags.y + row) * 2u;
     let unit = vec2<f32>(bitcast<f32>(sampling[entry]), bitcast<f32>(sampling[entry + 1u]));
     if p.more.w == 0u && p.cut.y >= 1.0 {
         return by_id(row, thread, largest, unit, best.y);
@@ -64,13 +61,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         token = draw(row, thread, best);
     }
     if thread == 0u {
-        let step = sampling[p.places.x + row];
-        sampling[row] = token;
-        sampling[p.places.z + (step % p.at.w) * p.flags.y + row] = token;
-        sampling[p.places.x + row] = step + 1u;
-        if p.more.y != 0u && token < p.at.y {
-            let place = p.more.y + row * p.at.y + token;
-            sampling[place] = bitcast<u32>(max(bitcast<f32>(sampling[place]), 0.0) + 1.0);
-        }
+        record(row, token);
     }
 }

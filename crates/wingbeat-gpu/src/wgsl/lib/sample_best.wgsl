@@ -11,20 +11,7 @@ fn best_of_blocks(row: u32, thread: u32) -> vec2<u32> {
             id = sampling[found + 1u];
         }
     }
-    keys[thread] = key;
-    ids[thread] = id;
-    workgroupBarrier();
-    for (var step = THREADS / 2u; step > 0u; step /= 2u) {
-        if thread < step {
-            let other = keys[thread + step];
-            if other > keys[thread] || (other == keys[thread] && ids[thread + step] < ids[thread]) {
-                keys[thread] = other;
-                ids[thread] = ids[thread + step];
-            }
-        }
-        workgroupBarrier();
-    }
-    return vec2<u32>(keys[0], ids[0]);
+    return largest_of_all(key, id, thread);
 }
 
 // The sum of e^(logit - largest) over the row.

@@ -227,6 +227,24 @@ fn rings_go_round() {
 }
 
 #[test]
+fn many_rows() {
+    for device in devices() {
+        for (n, n_rows) in [(67, 8), (1025, 9), (300, 40)] {
+            let mut random = Random::new(n as u64);
+            let rows: Vec<_> = (0..n_rows).map(|_| shapes(&mut random, n)).collect();
+            // Every row of another kind.
+            let logits: Vec<f32> =
+                rows.iter().enumerate().flat_map(|(at, row)| row[at % row.len()].1.clone()).collect();
+            let mut edges = 0;
+            for config in settings() {
+                edges += compare(&device, "many rows", &config, &logits, n_rows, &[3, 2]);
+            }
+            assert!(edges <= n_rows, "{edges} draws fell to a neighbour");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_chosen_from_has_no_token() {
     for device in devices() {
         for n in [3, 300, 3000] {
