@@ -178,6 +178,11 @@ impl<B: Backend> Forward<B> {
         self.max_pass_rows
     }
 
+    /// Sequences that [`Forward::run_ahead`] takes at most: one pass has them all, with the logits of each.
+    pub fn most_rows_ahead(&self) -> usize {
+        self.max_pass_rows.min(self.max_logits_rows)
+    }
+
     /// Moves every sequence on by its tokens and leaves what each wants in `outputs`, in order; their memory is used
     /// again.
     ///
@@ -253,7 +258,8 @@ impl<B: Backend> Forward<B> {
 
     /// Hands steps to the device that follow one another without the host: each takes in the last token of each row of
     /// the sampler, and chooses the next. One step for each run of as many random numbers as there are rows. Does not
-    /// wait; the states are those of after the steps once the device has done them.
+    /// wait; the states are those of after the steps once the device has done them. There may be up to
+    /// [`Forward::most_rows_ahead`] rows.
     ///
     /// # Errors
     /// The device fails.

@@ -1,20 +1,23 @@
-//! Generation that runs ahead: the device chooses tokens itself, several steps are under way, and their ids are read
-//! late.
+//! Generation that runs ahead, of one sequence or of many: the device chooses tokens itself, several steps are under way,
+//! and their ids are read late.
 //!
 //! Steps are handed over in blocks; while the host reads one block's ids and shows its text, the next one computes. Before
-//! each block the state is forked on the device: generation that ends within a block goes back there and takes in the
-//! tokens kept one by one, as a generation step by step would have.
+//! blocks states are forked on the device: generation that ends within a block goes back there and takes in the tokens kept.
+//! One sequence does so before each block, as it takes the tokens in one by one, as a generation step by step would have.
+//! Of many, each takes in more tokens at once, at the price of a prompt, and goes back further.
 
 use crate::{
     Error, Model, State,
     engine::AnySampler,
-    sampler::{Sampler, SamplerConfig, Units},
+    sampler::{Sampler, Units},
+    trail::Trail,
 };
+use smallvec::SmallVec;
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
-use wingbeat_backend::SamplerStart;
+use wingbeat_backend::{DeviceSampling, SamplerStart};
 
 /// Steps of a block at most: enough to hide what a block costs the host, few enough to throw away.
 const MOST_STEPS: usize = 8;
@@ -22,141 +25,186 @@ const MOST_STEPS: usize = 8;
 const BLOCKS: usize = 2;
 /// How long a block may take: text comes at least this often, unless a single step takes longer.
 const BLOCK_TIME: Duration = Duration::from_millis(12);
+/// Steps between two forks of each of several states: a fork costs as much as some ten tokens of a prompt.
+const STEPS_BETWEEN_FORKS: usize = 64;
 
-/// A sampler on the device, and the settings it was made for.
+/// A sampler on the device, and what it was made for.
 pub(crate) struct DeviceSampler {
     /// None where tokens are chosen on the host.
     any: Option<AnySampler>,
-    config: SamplerConfig,
+    settings: Option<DeviceSampling>,
+    n_rows: usize,
 }
 
 impl DeviceSampler {
-    pub(crate) fn new(model: &Model, config: &SamplerConfig) -> Result<DeviceSampler, Error> {
-        let any = match config.on_device() {
-            Some(settings) => model.inner.engine.new_sampler(&settings)?,
+    /// A sampler for some sequences, where the device knows the settings.
+    pub(crate) fn new(
+        model: &Model,
+        settings: Option<DeviceSampling>,
+        n_rows: usize,
+    ) -> Result<DeviceSampler, Error> {
+        let any = match &settings {
+            Some(settings) => model.inner.engine.new_sampler(settings, n_rows)?,
             None => None,
         };
-        Ok(DeviceSampler { any, config: config.clone() })
+        Ok(DeviceSampler { any, settings, n_rows })
     }
 
-    pub(crate) fn is_for(&self, config: &SamplerConfig) -> bool {
-        self.config == *config
+    pub(crate) fn is_for(&self, settings: &Option<DeviceSampling>, n_rows: usize) -> bool {
+        self.n_rows == n_rows && self.settings == *settings
+    }
+
+    /// Whether tokens are chosen on the device.
+    pub(crate) fn chooses(&self) -> bool {
+        self.any.is_some()
     }
 }
 
-/// A generation under way that runs ahead. The state given to it is that of the last step handed over.
+/// Generations under way that run ahead, a row each. The states given to it are those of the last step handed over.
 pub(crate) struct Ahead {
     model: Model,
     sampler: AnySampler,
-    config: SamplerConfig,
-    units: Units,
-    /// The token it began with and those after it, as far as they were read.
-    tokens: Vec<u32>,
-    /// How many of them were given away.
+    settings: Option<DeviceSampling>,
+    units: Vec<Units>,
+    /// Tokens read, step by step of all rows, and how many of them were given away.
+    read: Vec<u32>,
     n_given: usize,
-    /// Steps handed over, and how many there will be at most.
+    /// Steps handed over.
     n_steps: usize,
-    most_steps: usize,
+    /// Whether there will be no more.
+    winds_down: bool,
     /// Steps of each block under way.
     blocks: VecDeque<usize>,
-    /// States before blocks, with the number of tokens that each has taken in.
-    checkpoints: VecDeque<(usize, State)>,
     /// When ids were read last, and what a step took then.
     last_read: Option<Instant>,
     step_time: Option<Duration>,
 }
 
-/// A state to go back to, and the tokens that it is to take in again.
-pub(crate) struct Return {
-    pub(crate) state: State,
-    pub(crate) tokens: Vec<u32>,
+/// A generation that runs ahead.
+pub(crate) struct Row<'a> {
+    pub(crate) state: &'a mut State,
+    /// Keeps states to go back to; none where it has ended, and only takes part.
+    pub(crate) trail: Option<&'a mut Trail>,
+    /// Tokens of the generation that the state had taken in when it began to run ahead.
+    pub(crate) before: usize,
+    /// Steps at most.
+    pub(crate) most_steps: usize,
+    /// Whether it may end before that by itself.
+    pub(crate) may_end: bool,
 }
 
 impl Ahead {
-    /// Begins with a token that the state has not taken in, for some steps; gives the sampler back where the device does
-    /// not choose tokens.
+    /// Begins with a token for each row that its state has not taken in, and the row's sampler. The device's sampler must
+    /// be one that chooses, for so many rows.
     pub(crate) fn begin(
         model: &Model,
         on_device: DeviceSampler,
-        sampler: &Sampler,
-        token: u32,
-        most_steps: usize,
-    ) -> Result<Result<Ahead, DeviceSampler>, Error> {
-        let DeviceSampler { any: Some(mut any), config } = on_device else { return Ok(Err(on_device)) };
-        model.inner.engine.start_sampler(&mut any, SamplerStart { token, counts: sampler.counts() })?;
-        Ok(Ok(Ahead {
+        rows: &[(&Sampler, u32)],
+    ) -> Result<Ahead, Error> {
+        let DeviceSampler { any, settings, n_rows } = on_device;
+        assert_eq!(n_rows, rows.len(), "the sampler is for these rows");
+        let mut sampler = any.expect("the sampler chooses");
+        let starts: SmallVec<[SamplerStart<'_>; 4]> =
+            rows.iter().map(|&(sampler, token)| SamplerStart { token, counts: sampler.counts() }).collect();
+        model.inner.engine.start_sampler(&mut sampler, &starts)?;
+        Ok(Ahead {
             model: model.clone(),
-            sampler: any,
-            config,
-            units: sampler.units(),
-            tokens: vec![token],
-            n_given: 1,
+            sampler,
+            settings,
+            units: rows.iter().map(|(sampler, _)| sampler.units()).collect(),
+            read: Vec::new(),
+            n_given: 0,
             n_steps: 0,
-            most_steps,
+            winds_down: false,
             blocks: VecDeque::new(),
-            checkpoints: VecDeque::new(),
             last_read: None,
             step_time: None,
-        }))
+        })
     }
 
-    /// The next token; [`NO_TOKEN`](wingbeat_backend::NO_TOKEN) where the device found none.
-    pub(crate) fn next(&mut self, state: &mut State) -> Result<u32, Error> {
-        if self.n_given == self.tokens.len() {
-            self.hand_over(state)?;
-            self.read()?;
-            // Before text is made of what was read.
-            self.hand_over(state)?;
+    /// Whether [`Ahead::next`] has something to give.
+    pub(crate) fn has_next(&self) -> bool {
+        self.n_given < self.read.len()
+    }
+
+    /// The tokens of the next step, one a row ([`NO_TOKEN`](wingbeat_backend::NO_TOKEN) where the device found none);
+    /// nothing where nothing was read.
+    pub(crate) fn next(&mut self) -> &[u32] {
+        let first = self.n_given;
+        self.n_given = (first + self.units.len()).min(self.read.len());
+        self.read.get(first..self.n_given).unwrap_or_default()
+    }
+
+    /// Where nothing is left to give: hands blocks over and waits for the oldest. The rows are those that it began with.
+    /// Nothing comes of it once every row has had its steps.
+    pub(crate) fn refill(&mut self, rows: &mut [Row<'_>]) -> Result<(), Error> {
+        if self.has_next() {
+            return Ok(());
         }
-        let token = self.tokens[self.n_given];
-        self.n_given += 1;
-        Ok(token)
+        self.hand_over(rows)?;
+        self.read()?;
+        // Before text is made of what was read.
+        self.hand_over(rows)
     }
 
-    /// How many tokens were given away, the one that it began with included.
-    pub(crate) fn n_given(&self) -> usize {
-        self.n_given
+    /// Steps handed over: what the states have taken in.
+    pub(crate) fn n_steps(&self) -> usize {
+        self.n_steps
     }
 
-    /// Nobody will go back to a state that has taken in fewer than `n` tokens.
-    pub(crate) fn forget_before(&mut self, n: usize) {
-        // One that has taken in fewer stays: its next step gives logits.
-        while self.checkpoints.get(1).is_some_and(|(taken, _)| *taken < n) {
-            self.checkpoints.pop_front();
-        }
+    /// Hands nothing more over.
+    pub(crate) fn wind_down(&mut self) {
+        self.winds_down = true;
     }
 
-    /// Ends it, with `n` tokens to be taken in: how to get there, if not at once the state is there.
-    pub(crate) fn end(mut self, n: usize, wants_logits: bool) -> (DeviceSampler, Option<Return>) {
-        let is_there = n == self.n_steps && !wants_logits;
-        let mut back = None;
-        while let Some((taken, state)) = self.checkpoints.pop_back().filter(|_| !is_there) {
-            // Logits come with a token taken in.
-            if taken < n || taken == n && (!wants_logits || n == 0) {
-                back = Some(Return { state, tokens: self.tokens[taken..n].to_vec() });
-                break;
-            }
-        }
-        (DeviceSampler { any: Some(self.sampler), config: self.config }, back)
+    /// Ends it. What is under way is done, for nobody.
+    pub(crate) fn end(self) -> DeviceSampler {
+        let n_rows = self.units.len();
+        DeviceSampler { any: Some(self.sampler), settings: self.settings, n_rows }
     }
 
     /// Hands blocks over until enough are under way.
-    fn hand_over(&mut self, state: &mut State) -> Result<(), Error> {
+    fn hand_over(&mut self, rows: &mut [Row<'_>]) -> Result<(), Error> {
         let engine = &self.model.inner.engine;
-        while self.blocks.len() < BLOCKS && self.n_steps < self.most_steps {
+        while self.blocks.len() < BLOCKS && !self.winds_down {
+            // A block ends where a row does.
+            let goes_on = |row: &Row<'_>| row.trail.is_some() && row.most_steps > self.n_steps;
+            let ends = rows.iter().filter(|row| goes_on(row)).map(|row| row.most_steps).min();
+            let Some(left) = ends.map(|ends| ends - self.n_steps) else { return Ok(()) };
             let most = (engine.most_steps_ahead(&self.sampler) / BLOCKS).min(MOST_STEPS);
-            // The first block is short: its token is waited for.
+            // The first block is short: its tokens are waited for.
             let in_time = match self.step_time {
                 Some(time) => (BLOCK_TIME.as_secs_f64() / time.as_secs_f64().max(1e-9)) as usize,
                 None => 1 + self.n_steps,
             };
-            let n = in_time.clamp(1, most.max(1)).min(self.most_steps - self.n_steps);
-            let units: Vec<f64> = (0..n).map(|_| self.units.next()).collect();
-            self.checkpoints.push_back((self.n_steps, state.fork()?));
-            engine.run_ahead(&mut self.sampler, state.any_mut(), &units)?;
-            state.advance(n);
+            let n = in_time.clamp(1, most.max(1)).min(left);
+            self.keep_states(rows)?;
+            let mut units = Vec::with_capacity(n * rows.len());
+            (0..n).for_each(|_| units.extend(self.units.iter_mut().map(Units::next)));
+            let mut states: SmallVec<[_; 4]> = rows.iter_mut().map(|row| row.state.any_mut()).collect();
+            engine.run_ahead(&mut self.sampler, &mut states, &units)?;
+            drop(states);
+            rows.iter_mut().for_each(|row| row.state.advance(n));
             self.n_steps += n;
             self.blocks.push_back(n);
+        }
+        Ok(())
+    }
+
+    /// Keeps the states that a row may go back to, before they move on.
+    fn keep_states(&self, rows: &mut [Row<'_>]) -> Result<(), Error> {
+        let alone = rows.len() == 1;
+        for row in rows {
+            let Some(trail) = row.trail.as_mut().filter(|_| row.most_steps >= self.n_steps) else { continue };
+            let now = row.before + self.n_steps;
+            let is_due = match trail.last_kept() {
+                None => true,
+                Some(last) => row.may_end && now - last >= STEPS_BETWEEN_FORKS,
+            };
+            // One that ends here while others go on is kept as it is now.
+            if alone || is_due || row.most_steps == self.n_steps {
+                trail.keep(now, row.state)?;
+            }
         }
         Ok(())
     }
@@ -164,7 +212,9 @@ impl Ahead {
     /// Waits for the oldest block.
     fn read(&mut self) -> Result<(), Error> {
         let Some(n) = self.blocks.pop_front() else { return Ok(()) };
-        self.model.inner.engine.read_ahead(&mut self.sampler, &mut self.tokens)?;
+        self.read.clear();
+        self.n_given = 0;
+        self.model.inner.engine.read_ahead(&mut self.sampler, &mut self.read)?;
         let now = Instant::now();
         self.step_time = self.last_read.map(|before| (now - before) / n as u32);
         self.last_read = Some(now);

@@ -2,7 +2,10 @@
 
 use crate::Error;
 use smallvec::SmallVec;
-use std::any::{Any, TypeId};
+use std::{
+    any::{Any, TypeId},
+    convert::Infallible,
+};
 use wingbeat_backend::{Backend, DeviceSampling, KernelTime, SamplerStart, StateLayout, TokenSampler};
 use wingbeat_format::ModelFile;
 use wingbeat_gpu::{AdapterSummary, GpuBackend};
@@ -48,14 +51,25 @@ pub(crate) trait Engine: Send + Sync {
         outputs: &mut Vec<Output>,
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<(), Error>;
-    /// A sampler on the device for one sequence; none where tokens are chosen on the host.
-    fn new_sampler(&self, settings: &DeviceSampling) -> Result<Option<AnySampler>, Error>;
+    /// A sampler on the device for some sequences; none where tokens of so many are chosen on the host.
+    fn new_sampler(&self, settings: &DeviceSampling, n_rows: usize) -> Result<Option<AnySampler>, Error>;
+    /// Whether there are samplers on the device for any settings.
+    fn chooses_tokens(&self) -> bool;
+    /// Sequences that may run ahead together at most.
+    fn most_rows_ahead(&self) -> usize;
     /// Steps that may be under way at most.
     fn most_steps_ahead(&self, sampler: &AnySampler) -> usize;
-    fn start_sampler(&self, sampler: &mut AnySampler, start: SamplerStart<'_>) -> Result<(), Error>;
-    /// A step for each of the random numbers: takes in the sampler's token and chooses the next. Does not wait.
-    fn run_ahead(&self, sampler: &mut AnySampler, state: &mut AnyState, units: &[f64]) -> Result<(), Error>;
-    /// Waits for the oldest steps that were not read, and appends their tokens.
+    /// From a start for each sequence.
+    fn start_sampler(&self, sampler: &mut AnySampler, starts: &[SamplerStart<'_>]) -> Result<(), Error>;
+    /// A step for each run of as many random numbers as there are sequences: takes in the sampler's tokens and chooses the
+    /// next. Does not wait.
+    fn run_ahead(
+        &self,
+        sampler: &mut AnySampler,
+        states: &mut [&mut AnyState],
+        units: &[f64],
+    ) -> Result<(), Error>;
+    /// Waits for the oldest steps that were not read, and appends their tokens, step by step of all sequences.
     fn read_ahead(&self, sampler: &mut AnySampler, out: &mut Vec<u32>) -> Result<(), Error>;
 }
 
@@ -162,24 +176,38 @@ impl<B: Backend> Engine for On<B> {
         Ok(result?)
     }
 
-    fn new_sampler(&self, settings: &DeviceSampling) -> Result<Option<AnySampler>, Error> {
-        let sampler = self.backend.sampler(settings, self.config().n_vocab, 1)?;
+    fn new_sampler(&self, settings: &DeviceSampling, n_rows: usize) -> Result<Option<AnySampler>, Error> {
+        let sampler = self.backend.sampler(settings, self.config().n_vocab, n_rows)?;
         Ok(sampler.map(|sampler| Box::new(sampler) as AnySampler))
+    }
+
+    fn chooses_tokens(&self) -> bool {
+        TypeId::of::<B::Sampler>() != TypeId::of::<Infallible>()
+    }
+
+    fn most_rows_ahead(&self) -> usize {
+        self.forward.most_rows_ahead()
     }
 
     fn most_steps_ahead(&self, sampler: &AnySampler) -> usize {
         sampler.downcast_ref::<B::Sampler>().expect(OWN_SAMPLER).most_steps()
     }
 
-    fn start_sampler(&self, sampler: &mut AnySampler, start: SamplerStart<'_>) -> Result<(), Error> {
+    fn start_sampler(&self, sampler: &mut AnySampler, starts: &[SamplerStart<'_>]) -> Result<(), Error> {
         let sampler: &mut B::Sampler = sampler.downcast_mut().expect(OWN_SAMPLER);
-        Ok(sampler.start(&self.backend, &[start])?)
+        Ok(sampler.start(&self.backend, starts)?)
     }
 
-    fn run_ahead(&self, sampler: &mut AnySampler, state: &mut AnyState, units: &[f64]) -> Result<(), Error> {
+    fn run_ahead(
+        &self,
+        sampler: &mut AnySampler,
+        states: &mut [&mut AnyState],
+        units: &[f64],
+    ) -> Result<(), Error> {
         let sampler: &mut B::Sampler = sampler.downcast_mut().expect(OWN_SAMPLER);
-        let state = state.downcast_mut().expect(OWN_STATE);
-        Ok(self.forward.run_ahead(&self.backend, &mut [state], sampler, units)?)
+        let mut states: SmallVec<[&mut B::State; 4]> =
+            states.iter_mut().map(|state| state.downcast_mut().expect(OWN_STATE)).collect();
+        Ok(self.forward.run_ahead(&self.backend, &mut states, sampler, units)?)
     }
 
     fn read_ahead(&self, sampler: &mut AnySampler, out: &mut Vec<u32>) -> Result<(), Error> {

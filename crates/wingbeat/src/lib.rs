@@ -3,7 +3,7 @@
 //!
 //! This crate is the engine that programs use; it puts the others together. A [`Model`] is a file on a device, a
 //! [`State`] is what a model remembers of a text, a [`Session`] is a conversation or a continuation under way, a
-//! [`Sampler`](sampler::Sampler) picks tokens. The path from file to text:
+//! [`Batch`] has many of them generate together, a [`Sampler`](sampler::Sampler) picks tokens. The path from file to text:
 //!
 //! ```text
 //! file ─▶ weights ─▶ model ─▶ backend ─▶ logits · hidden vectors · state ─▶ session (sampler, stops) ─▶ text
@@ -28,12 +28,14 @@
 #![forbid(unsafe_code)]
 
 mod ahead;
+mod batch;
 pub mod chat;
 pub mod convert;
 mod device;
 mod engine;
 mod error;
 mod fingerprint;
+mod generated;
 mod model;
 mod perplexity;
 pub mod sampler;
@@ -42,7 +44,9 @@ mod state;
 pub mod stop;
 pub mod synthetic;
 mod timeline;
+mod trail;
 
+pub use batch::{Batch, BatchEnd, BatchEvent};
 pub use device::Device;
 pub use error::Error;
 #[cfg(feature = "demo")]

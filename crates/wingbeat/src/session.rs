@@ -5,9 +5,10 @@
 
 use crate::{
     Error, Model, Output, Progress, Sequence, State, Want,
-    ahead::{Ahead, DeviceSampler, Return},
+    ahead::{Ahead, DeviceSampler, Row},
+    generated::{End, GeneratedText},
     sampler::{Sampler, SamplerConfig},
-    stop::StopMatcher,
+    trail::Trail,
 };
 use wingbeat_backend::{BackendError, NO_TOKEN};
 
@@ -54,26 +55,16 @@ pub struct Generation {
 
 /// A conversation or a continuation under way.
 pub struct Session {
-    model: Model,
-    state: State,
+    pub(crate) model: Model,
+    pub(crate) state: State,
     /// Of the last call, one at most; the logits are empty where there are none to continue from.
     outputs: Vec<Output>,
-    /// A token that was shown and that the state has not taken in yet: it waits for the next step.
-    pending: Option<u32>,
-    sampler: Sampler,
-    /// While none is lent to a generation that runs ahead.
+    /// Tokens that count as taken in and that the state has not taken in yet: they wait for the next step.
+    pub(crate) pending: Vec<u32>,
+    pub(crate) sampler: Sampler,
+    /// While none is lent to a generation that runs ahead; made with the first prompt.
     on_device: Option<DeviceSampler>,
     scratch: Vec<f32>,
-}
-
-/// Where to go back to if the text held back turns out to be a stop text.
-struct Checkpoint {
-    /// None where generation runs ahead, which has its own.
-    state: Option<State>,
-    /// Tokens of the generation that the state has taken in.
-    n_tokens: usize,
-    /// Bytes of text that the state has taken in.
-    n_bytes: usize,
 }
 
 impl Session {
@@ -89,9 +80,8 @@ impl Session {
             model: model.clone(),
             state,
             outputs: Vec::new(),
-            pending: None,
-            // Made now, so that what it needs is ready once the prompt is done.
-            on_device: Some(DeviceSampler::new(model, sampler.config())?),
+            pending: Vec::new(),
+            on_device: None,
             sampler,
             scratch: Vec::new(),
         })
@@ -124,7 +114,7 @@ impl Session {
         state.check_owner(&self.model, "the state given to the session")?;
         self.state = state;
         self.forget_logits();
-        self.pending = None;
+        self.pending.clear();
         self.sampler.reset();
         Ok(())
     }
@@ -147,6 +137,8 @@ impl Session {
         if tokens.is_empty() {
             return Ok(());
         }
+        // Made now, so that what it needs is ready once the prompt is done.
+        self.make_sampler_on_device()?;
         self.flush()?;
         self.run(tokens, progress)
     }
@@ -172,7 +164,7 @@ impl Session {
     pub fn next_token(&mut self) -> Result<u32, Error> {
         self.flush()?;
         let token = self.sample()?;
-        self.pending = Some(token);
+        self.pending.push(token);
         Ok(token)
     }
 
@@ -188,11 +180,12 @@ impl Session {
         options: &GenerateOptions,
         on_text: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<Generation, Error> {
-        let mut ahead = None;
-        let result = self.generate_with(options, on_text, &mut ahead);
-        if let (Err(_), Some(run)) = (&result, &ahead) {
+        let (mut ahead, mut trail) = (None, Trail::default());
+        let result = self.generate_with(options, on_text, &mut ahead, &mut trail);
+        if let (Err(_), Some(run)) = (&result, ahead.take()) {
+            let n_taken = trail.n_tokens();
             // The error that counts is the one that ended it.
-            let _ = self.settle(run.n_given().saturating_sub(1), false, &mut ahead);
+            let _ = self.leave(run, &mut trail, n_taken, false);
         }
         result
     }
@@ -202,138 +195,169 @@ impl Session {
         options: &GenerateOptions,
         on_text: &mut dyn FnMut(&[u8]) -> bool,
         ahead: &mut Option<Ahead>,
+        trail: &mut Trail,
     ) -> Result<Generation, Error> {
-        let model = self.model.clone();
-        let tokenizer = model.tokenizer()?;
-        let mut matcher = StopMatcher::new(options.stops.iter().map(|s| s.as_bytes().to_vec()).collect())?;
-        let stops_begin_in_ascii = options.stops.iter().all(|s| s.as_bytes()[0].is_ascii());
-        let mut decoder = tokenizer.stream();
-        let mut checkpoint: Option<Checkpoint> = None;
-        // Bytes of the tokens sampled, of those given to the matcher, and the text handed out.
-        let (mut n_sampled, mut n_matched) = (0, 0);
-        let mut shown: Vec<u8> = Vec::new();
-        for n_tokens in 1..=options.max_tokens {
-            let token = self.choose(n_tokens, options.max_tokens, ahead)?;
-            if options.stop_tokens.contains(&token) {
-                let rest = [decoder.finish().to_vec(), matcher.finish()].concat();
-                let reason =
-                    if on_rest(on_text, &rest) { StopReason::Token(token) } else { StopReason::Cancelled };
-                self.settle(n_tokens - 1, true, ahead)?;
-                return Ok(Generation { n_tokens, reason });
-            }
-            let before = n_sampled;
-            n_sampled += tokenizer.decode(&[token])?.len();
-            let ready = decoder.push(token)?;
-            n_matched += ready.len();
-            let event = matcher.push(ready);
-            let go_on = event.emit.is_empty() || on_text(event.emit);
-            shown.extend_from_slice(event.emit);
-            if let Some(stop) = event.stopped {
-                match checkpoint {
-                    Some(checkpoint) => self.go_back(checkpoint, &shown, ahead)?,
-                    None => {
-                        self.settle(n_tokens - 1, true, ahead)?;
-                        self.take_in(shown.get(before..))?;
-                    }
-                }
-                let reason = StopReason::Text(options.stops[stop].clone());
-                return Ok(Generation { n_tokens, reason });
-            }
-            let held = matcher.n_held() > 0 || (n_sampled > n_matched && !stops_begin_in_ascii);
-            if !held || options.stops.is_empty() {
-                checkpoint = None;
-            } else if checkpoint.is_none() {
-                let state = if ahead.is_some() { None } else { Some(self.state.fork()?) };
-                checkpoint = Some(Checkpoint { state, n_tokens: n_tokens - 1, n_bytes: before });
-            }
-            self.pending = Some(token);
-            if !go_on {
-                self.settle(n_tokens - 1, false, ahead)?;
-                return Ok(Generation { n_tokens, reason: StopReason::Cancelled });
-            }
-            if let Some(run) = ahead {
-                run.forget_before(checkpoint.as_ref().map_or(n_tokens, |checkpoint| checkpoint.n_tokens));
-            }
+        let mut text = GeneratedText::new(self.model.tokenizer()?, options)?;
+        if options.max_tokens == 0 {
+            return Ok(Generation { n_tokens: 0, reason: StopReason::MaxTokens });
         }
-        self.settle(options.max_tokens.saturating_sub(1), false, ahead)?;
-        let rest = [decoder.finish().to_vec(), matcher.finish()].concat();
-        let reason = if on_rest(on_text, &rest) { StopReason::MaxTokens } else { StopReason::Cancelled };
-        Ok(Generation { n_tokens: options.max_tokens, reason })
+        loop {
+            let token = self.choose(&text, ahead, trail)?;
+            trail.push(token);
+            if let Some(end) = text.take(token, on_text)? {
+                match ahead.take() {
+                    Some(run) => self.leave(run, trail, end.n_taken, end.wants_logits)?,
+                    None => drop(self.go_to(trail, text.n_tokens() - 1, end.n_taken, end.wants_logits)),
+                }
+                self.wait_for_rest(&end)?;
+                if end.last.is_none() {
+                    self.flush()?;
+                }
+                return Ok(Generation { n_tokens: text.n_tokens(), reason: end.reason });
+            }
+            self.keep_if_held(&text, trail, ahead.is_some())?;
+            self.pending.clear();
+            self.pending.push(token);
+        }
     }
 
-    /// The next token of a generation, its `n`th. Those after the first are the device's where it chooses tokens.
-    fn choose(&mut self, n: usize, most: usize, ahead: &mut Option<Ahead>) -> Result<u32, Error> {
-        if n == 2
-            && let Some(token) = self.pending
-            && let Some(on_device) = self.sampler_on_device()?
-        {
-            match Ahead::begin(&self.model, on_device, &self.sampler, token, most - 1)? {
-                Ok(run) => *ahead = Some(run),
-                Err(on_device) => self.on_device = Some(on_device),
+    /// After a token that ended nothing: keeps the state before text that is held back, and forgets what is of no use any
+    /// more. A generation that runs ahead keeps states itself.
+    pub(crate) fn keep_if_held(
+        &self,
+        text: &GeneratedText,
+        trail: &mut Trail,
+        is_ahead: bool,
+    ) -> Result<(), Error> {
+        if is_ahead {
+            trail.forget_before(text.n_sure());
+        } else if text.n_sure() == text.n_tokens() {
+            trail.forget_all();
+        } else if text.n_sure() + 1 == text.n_tokens() {
+            trail.keep(text.n_sure(), &self.state)?;
+        }
+        Ok(())
+    }
+
+    /// The next token of a generation. Those after the first are the device's where it chooses tokens.
+    fn choose(
+        &mut self,
+        text: &GeneratedText,
+        ahead: &mut Option<Ahead>,
+        trail: &mut Trail,
+    ) -> Result<u32, Error> {
+        let most_steps = text.most_tokens() - 1;
+        if let (1, &[token]) = (text.n_tokens(), &self.pending[..]) {
+            self.make_sampler_on_device()?;
+            if let Some(on_device) = self.on_device.take_if(|on_device| on_device.chooses()) {
+                *ahead = Some(Ahead::begin(&self.model, on_device, &[(&self.sampler, token)])?);
             }
         }
         let Some(run) = ahead else {
             self.flush()?;
             return self.sample();
         };
-        self.pending = None;
-        let token = run.next(&mut self.state)?;
+        let mut rows =
+            [Row { state: &mut self.state, trail: Some(trail), before: 0, most_steps, may_end: true }];
+        run.refill(&mut rows)?;
+        let token = run.next().first().copied().unwrap_or(NO_TOKEN);
         if token != NO_TOKEN {
             self.sampler.took(token);
             return Ok(token);
         }
-        // The host finds out what is wrong with the logits.
-        self.settle(n - 1, true, ahead)?;
-        let token = self.sample()?;
-        let what = format!("no token was chosen from logits of which token {token} can be");
-        Err(BackendError::Device { device: self.model.device(), what }.into())
-    }
-
-    /// Takes the sampler on the device, for the settings as they are now.
-    fn sampler_on_device(&mut self) -> Result<Option<DeviceSampler>, Error> {
-        let config = self.sampler.config();
-        if !self.on_device.as_ref().is_some_and(|on_device| on_device.is_for(config)) {
-            self.on_device = Some(DeviceSampler::new(&self.model, config)?);
+        if let Some(run) = ahead.take() {
+            self.leave(run, trail, text.n_tokens(), true)?;
         }
-        Ok(self.on_device.take())
+        Err(self.why_no_token())
     }
 
-    /// Ends the running ahead, if there was any, with a state that has taken in `n` tokens of the generation.
-    fn settle(&mut self, n: usize, wants_logits: bool, ahead: &mut Option<Ahead>) -> Result<(), Error> {
-        let Some(run) = ahead.take() else { return Ok(()) };
-        let (on_device, back) = run.end(n, wants_logits);
-        self.on_device = Some(on_device);
+    /// Why the device chose no token where the session is now: the host finds out what is wrong with the logits.
+    pub(crate) fn why_no_token(&mut self) -> Error {
+        let token = match self.flush().and_then(|()| self.sample()) {
+            Ok(token) => token,
+            Err(error) => return error,
+        };
+        let what = format!("no token was chosen from logits of which token {token} can be");
+        BackendError::Device { device: self.model.device(), what }.into()
+    }
+
+    /// Makes the sampler on the device, for the settings as they are now.
+    fn make_sampler_on_device(&mut self) -> Result<(), Error> {
+        let settings = self.sampler.config().on_device();
+        if !self.on_device.as_ref().is_some_and(|on_device| on_device.is_for(&settings, 1)) {
+            self.on_device = Some(DeviceSampler::new(&self.model, settings, 1)?);
+        }
+        Ok(())
+    }
+
+    /// Ends the running ahead of this session, with a state that has taken in `n` tokens of the generation.
+    fn leave(&mut self, run: Ahead, trail: &mut Trail, n: usize, wants_logits: bool) -> Result<(), Error> {
+        let n_now = run.n_steps();
+        self.on_device = Some(run.end());
         self.forget_logits();
-        let Some(Return { state, tokens }) = back else { return Ok(()) };
-        self.state = state;
-        let (before, last) = tokens.split_at(tokens.len().saturating_sub(1));
-        // One by one, as in a generation step by step: not every device gives the same bits otherwise.
+        self.go_to(trail, n_now, n, wants_logits);
+        self.flush_one_by_one()
+    }
+
+    /// The state takes in the tokens that wait, as in a generation step by step: not every device gives the same bits
+    /// otherwise.
+    pub(crate) fn flush_one_by_one(&mut self) -> Result<(), Error> {
+        let waiting = std::mem::take(&mut self.pending);
+        let (before, last) = waiting.split_at(waiting.len().saturating_sub(1));
         before.iter().try_for_each(|&token| self.run_for(&[token], Want::NOTHING, &mut |_| true))?;
         if last.is_empty() { Ok(()) } else { self.run(last, &mut |_| true) }
     }
 
-    /// Makes the state that of the text shown: without the stop text, whose beginning it has taken in already.
-    fn go_back(
+    /// Whether there are logits, or will be once what waits is taken in.
+    pub(crate) fn can_go_on(&self) -> bool {
+        !(self.pending.is_empty() && self.last_logits().is_empty())
+    }
+
+    /// What waits, to be taken in together with other sessions' tokens; [`Session::took_in`] ends it.
+    pub(crate) fn as_sequence(&mut self) -> Sequence<'_> {
+        self.forget_logits();
+        Sequence { state: &mut self.state, tokens: &self.pending, want: Want::LAST_LOGITS }
+    }
+
+    /// What waited was taken in, and this came of it.
+    pub(crate) fn took_in(&mut self, output: &mut Output) {
+        self.pending.clear();
+        self.outputs.resize_with(1, Output::default);
+        std::mem::swap(&mut self.outputs[0], output);
+    }
+
+    /// The sampler of one row is not needed now.
+    pub(crate) fn forget_sampler_on_device(&mut self) {
+        self.on_device = None;
+    }
+
+    /// Goes to where `n` tokens of a generation are taken in, or will be once what waits is; the state has taken in `n_now`.
+    /// Returns the state that was left, if another took its place.
+    pub(crate) fn go_to(
         &mut self,
-        checkpoint: Checkpoint,
-        shown: &[u8],
-        ahead: &mut Option<Ahead>,
-    ) -> Result<(), Error> {
-        self.settle(checkpoint.n_tokens, false, ahead)?;
-        if let Some(state) = checkpoint.state {
-            self.state = state;
+        trail: &mut Trail,
+        n_now: usize,
+        n: usize,
+        wants_logits: bool,
+    ) -> Option<State> {
+        self.pending.clear();
+        if n_now == n && !(wants_logits && self.last_logits().is_empty()) {
+            return None;
         }
         self.forget_logits();
-        self.take_in(shown.get(checkpoint.n_bytes..))
+        let back = trail.back_to(n, wants_logits).expect("a state is kept where a generation may go back to");
+        self.pending.extend(back.tokens);
+        Some(std::mem::replace(&mut self.state, back.state))
     }
 
-    /// Runs a text, if there is any.
-    fn take_in(&mut self, text: Option<&[u8]>) -> Result<(), Error> {
-        let tokens = self.model.tokenizer()?.encode(text.unwrap_or_default())?;
-        if tokens.is_empty() { Ok(()) } else { self.run(&tokens, &mut |_| true) }
+    /// What comes after the tokens that were taken in waits to be.
+    pub(crate) fn wait_for_rest(&mut self, end: &End) -> Result<(), Error> {
+        self.pending.extend(self.model.tokenizer()?.encode(&end.again)?);
+        self.pending.extend(end.last);
+        Ok(())
     }
-
-    fn sample(&mut self) -> Result<u32, Error> {
+    /// Chooses from the logits that are there.
+    pub(crate) fn sample(&mut self) -> Result<u32, Error> {
         if self.last_logits().is_empty() {
             return Err(Error::NothingToContinue);
         }
@@ -344,12 +368,17 @@ impl Session {
         Ok(self.sampler.sample(&mut self.scratch)?)
     }
 
-    /// The state takes in the token that waits.
-    fn flush(&mut self) -> Result<(), Error> {
-        match self.pending.take() {
-            Some(token) => self.run(&[token], &mut |_| true),
-            None => Ok(()),
+    /// The state takes in the tokens that wait.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        if self.pending.is_empty() {
+            return Ok(());
         }
+        let waiting = std::mem::take(&mut self.pending);
+        let result = self.run(&waiting, &mut |_| true);
+        // The memory is used again.
+        self.pending = waiting;
+        self.pending.clear();
+        result
     }
 
     fn run(&mut self, tokens: &[u32], progress: &mut dyn FnMut(Progress) -> bool) -> Result<(), Error> {
@@ -375,12 +404,8 @@ impl Session {
         self.outputs.first().map(|output| &output.logits[..]).unwrap_or_default()
     }
 
-    fn forget_logits(&mut self) {
+    /// There are none to continue from.
+    pub(crate) fn forget_logits(&mut self) {
         self.outputs.iter_mut().for_each(|output| output.logits.clear());
     }
-}
-
-/// Hands out what was held back, if anything.
-fn on_rest(on_text: &mut dyn FnMut(&[u8]) -> bool, rest: &[u8]) -> bool {
-    rest.is_empty() || on_text(rest)
 }
