@@ -111,12 +111,13 @@ fn bench_measures_a_gpu() {
     if !has_gpu() {
         return;
     }
-    let only = "gen,state,bandwidth";
     let model = fixture(GGUF);
-    let found = json(&["bench", "-m", &model, "--device", "gpu", "--json", "--budget", "0", "--only", only]);
+    let what = ["--budget", "0", "--only", "gen,par,state,bandwidth", "--batches", "9"];
+    let found = json(&[&["bench", "-m", &model, "--device", "gpu", "--json"], &what[..]].concat());
     assert!(found["device"].as_str().is_some_and(|device| device.starts_with("GPU ")), "{found}");
     assert!(found["driver"].as_str().is_some_and(|driver| !driver.is_empty()), "{found}");
-    for key in ["gen_tok_s", "doc_state_ms", "read_gb_s", "gen_bandwidth_fraction"] {
+    let rates = ["gen_tok_s", "gen_logits_tok_s", "par9_tok_s", "par9_logits_tok_s"];
+    for key in [&rates[..], &["doc_state_ms", "read_gb_s", "gen_bandwidth_fraction"]].concat() {
         assert!(found[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {}", found[key]);
     }
 }

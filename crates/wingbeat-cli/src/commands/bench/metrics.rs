@@ -8,7 +8,7 @@ use crate::args::ModelArgs;
 use anyhow::Context;
 use std::time::{Duration, Instant};
 use wingbeat::{
-    GenerateOptions, Model, Output, Rows, Sequence, State, Want,
+    Batch, GenerateOptions, Model, Output, Rows, Sequence, State, Want,
     sampler::{Sampler, SamplerConfig},
 };
 use wingbeat_model::Catalog;
@@ -142,13 +142,29 @@ impl Subject {
         Ok(())
     }
 
-    /// `parN_tok_s`.
+    /// `parN_tok_s`, and on a GPU `parN_logits_tok_s`.
     pub(super) fn parallel(&self, clock: &Clock<'_>, n: usize, report: &mut Report) -> anyhow::Result<()> {
         const PROMPT: usize = 8;
+        let prompts: Vec<Vec<u32>> = (0..n).map(|i| self.prompts.take(i * PROMPT, PROMPT)).collect();
+        let by_logits = self.parallel_by_logits(prompts.clone(), clock)?;
+        let rates = match self.model.adapter().and(self.model.tokenizer().ok()) {
+            // A GPU chooses tokens itself and need not be waited for.
+            Some(_) => {
+                report.push(format!("par{n}_logits_tok_s"), Unit::TokensPerSecond, by_logits);
+                self.parallel_texts(&prompts, clock)?
+            }
+            None => by_logits,
+        };
+        report.push(format!("par{n}_tok_s"), Unit::TokensPerSecond, rates);
+        Ok(())
+    }
+
+    /// A token each a step, picked from logits in the caller's memory.
+    fn parallel_by_logits(&self, mut tokens: Vec<Vec<u32>>, clock: &Clock<'_>) -> anyhow::Result<Spread> {
+        let n = tokens.len();
         let mut states = (0..n).map(|_| self.model.new_state()).collect::<Result<Vec<State>, _>>()?;
         let mut samplers =
             (0..n).map(|_| Sampler::new(SamplerConfig::greedy())).collect::<Result<Vec<_>, _>>()?;
-        let mut tokens: Vec<Vec<u32>> = (0..n).map(|i| self.prompts.take(i * PROMPT, PROMPT)).collect();
         let mut outputs = Vec::new();
         let mut step = || -> anyhow::Result<()> {
             let mut sequences: Vec<Sequence<'_>> = states
@@ -164,9 +180,28 @@ impl Subject {
             step()?;
         }
         let samples = clock.time(step)?;
-        let rates = Spread::of(samples.figures(|seconds| n as f64 / seconds));
-        report.push(format!("par{n}_tok_s"), Unit::TokensPerSecond, rates);
-        Ok(())
+        Ok(Spread::of(samples.figures(|seconds| n as f64 / seconds)))
+    }
+
+    /// Greedy texts side by side, as programs ask for them.
+    fn parallel_texts(&self, prompts: &[Vec<u32>], clock: &Clock<'_>) -> anyhow::Result<Spread> {
+        const STEPS: usize = 64;
+        // They go on until nobody asks any more.
+        let options = GenerateOptions { max_tokens: usize::MAX, stops: Vec::new(), stop_tokens: Vec::new() };
+        let mut batch = Batch::new(&self.model);
+        for prompt in prompts {
+            batch.add(self.model.session(SamplerConfig::greedy())?, prompt, &options)?;
+        }
+        // The prompts and the first blocks, which are short, are in the warm-up.
+        let n_tokens = STEPS * prompts.len();
+        let samples = clock.time(|| {
+            let end = batch.n_tokens() + n_tokens;
+            while batch.n_tokens() < end {
+                batch.next_event()?.context("a sequence without end has ended")?;
+            }
+            Ok(())
+        })?;
+        Ok(Spread::of(samples.figures(|seconds| n_tokens as f64 / seconds)))
     }
 
     /// `doc_state_ms`.
