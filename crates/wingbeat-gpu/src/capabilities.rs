@@ -93,7 +93,7 @@ impl Capabilities {
             subgroup,
             f16,
             // The kernels share work out by subgroups of 32.
-            cooperative: cooperative && f16 && subgroup == Some(32),
+            cooperative: cooperative && f16 && subgroup == Some(32) && has(wgpu::Features::SUBGROUP_BARRIER),
             // Every adapter has the operation; where hardware lacks it, it is made of several.
             packed_dot: true,
             timestamps: has(wgpu::Features::TIMESTAMP_QUERY),
@@ -133,6 +133,7 @@ impl Capabilities {
         features.set(wgpu::Features::SUBGROUP, self.subgroup.is_some());
         features.set(wgpu::Features::SHADER_F16, self.f16);
         features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, self.cooperative);
+        features.set(wgpu::Features::SUBGROUP_BARRIER, self.cooperative);
         features.set(wgpu::Features::TIMESTAMP_QUERY, self.timestamps);
         features.set(wgpu::Features::PIPELINE_CACHE, self.pipeline_cache);
         features

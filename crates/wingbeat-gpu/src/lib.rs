@@ -26,6 +26,7 @@ mod profile;
 mod sampling;
 mod source;
 mod state;
+mod tuning;
 mod weights;
 
 pub use adapter::{AdapterChoice, AdapterKind, AdapterSummary, adapters};
@@ -101,6 +102,11 @@ pub(crate) struct Shared {
     pub(crate) exact: bool,
     /// Where sums of `linear_sparse` go in the activations, and how many floats there are.
     pub(crate) partial_sums: Mutex<Option<(u32, usize)>>,
+    /// Where integers kept by input lie as halves while they are multiplied.
+    pub(crate) expanded: Mutex<Option<Arc<weights::Arena>>>,
+    /// Whether most weights are not F32: those that are meet activations in halves then, like the others.
+    pub(crate) mixed: AtomicBool,
+    pub(crate) tuning: tuning::Tuning,
 }
 
 /// A weight vector.
@@ -116,6 +122,15 @@ pub struct Buffer {
     pub(crate) offset: u32,
     rows: usize,
     pub(crate) width: usize,
+    /// Where there is room for a copy in halves, once one was made.
+    pub(crate) halves: Mutex<Option<u32>>,
+}
+
+impl Buffer {
+    /// Floats that a copy in halves takes.
+    pub(crate) fn half_floats(&self) -> usize {
+        (self.rows * self.width).div_ceil(2)
+    }
 }
 
 impl Drop for Vector {
@@ -127,6 +142,9 @@ impl Drop for Vector {
 impl Drop for Buffer {
     fn drop(&mut self) {
         self.shared.acts.give(self.offset, self.rows * self.width);
+        if let Some(place) = *self.halves.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            self.shared.acts.give(place, self.half_floats());
+        }
     }
 }
 
@@ -154,6 +172,9 @@ impl GpuBackend {
             converted: Mutex::default(),
             exact: options.exact,
             partial_sums: Mutex::new(None),
+            expanded: Mutex::new(None),
+            mixed: AtomicBool::new(false),
+            tuning: tuning::Tuning::from_environment(),
             device,
         };
         Ok(GpuBackend { shared: Arc::new(shared), scratch: Mutex::new(None) })
@@ -196,7 +217,13 @@ impl Backend for GpuBackend {
 
     fn reserve(&self, sources: &mut dyn Iterator<Item = MatrixSource>) -> Result<(), BackendError> {
         let device = &self.shared.device;
-        let needed: u64 = sources.filter_map(|source| weights::bytes_on(device, &source)).sum();
+        let (mut needed, mut in_f32) = (0, 0);
+        for source in sources {
+            let bytes = weights::bytes_on(device, &source).unwrap_or(0);
+            needed += bytes;
+            in_f32 += if source.dtype == DType::F32 { bytes } else { 0 };
+        }
+        self.shared.mixed.store(in_f32 < needed / 2, Ordering::Relaxed);
         if let Some(found) = device.adapter.memory_bytes
             && needed > found
         {
@@ -266,7 +293,7 @@ impl Backend for GpuBackend {
 
     fn buffer(&self, rows: usize, width: usize) -> Result<Buffer, BackendError> {
         let offset = self.take(rows * width)?;
-        Ok(Buffer { shared: Arc::clone(&self.shared), offset, rows, width })
+        Ok(Buffer { shared: Arc::clone(&self.shared), offset, rows, width, halves: Mutex::new(None) })
     }
 
     fn read(&self, buffer: &Buffer, first_row: usize, out: &mut [f32]) -> Result<(), BackendError> {

@@ -40,6 +40,8 @@ pub struct Pass<'a> {
     pub(crate) tokens_of: Option<(u64, wgpu::Buffer)>,
     /// What the last dispatch left to be done before any that cannot do it.
     left: Option<Carry>,
+    /// Activations that the last dispatch left in halves too: where they lie, and where the halves.
+    halves: Vec<(u32, u32)>,
     dispatches: Vec<Dispatch>,
     params: Vec<u8>,
 }
@@ -65,6 +67,7 @@ struct Dispatch {
     weights: Option<Arc<Arena>>,
     state: Option<(u64, wgpu::Buffer)>,
     sampling: Option<(u64, wgpu::Buffer)>,
+    sees_halves: bool,
     cost: Cost,
 }
 
@@ -79,21 +82,33 @@ pub(crate) struct Carry {
     /// Where the slab begins in a slot, and a slot's floats.
     pub(crate) slab: u32,
     pub(crate) slot: u32,
+    /// Where the values go, if they are a row of one sequence.
+    pub(crate) one: Option<u32>,
     pub(crate) state: Option<(u64, wgpu::Buffer)>,
 }
+
+/// Kernels that can carry the row of one sequence so that nothing waits for it.
+pub(crate) const CARRY_ONE: [&str; 4] = ["linear_rows", "linear_int8", "linear_sparse", "time_mix_v7"];
 
 impl Carry {
     /// The parameters of a kernel that can carry.
     pub(crate) fn params(carry: &Option<Carry>) -> [[u32; 4]; 2] {
         carry.as_ref().map_or([[0; 4]; 2], |carry| {
-            [[carry.x, carry.width, carry.sequences_at, carry.n_sequences], [carry.slab, carry.slot, 0, 0]]
+            [
+                [carry.x, carry.width, carry.sequences_at, carry.n_sequences],
+                [carry.slab, carry.slot, carry.one.unwrap_or(0), 0],
+            ]
         })
     }
 
     /// A kernel's run, carrying if there is something.
     pub(crate) fn with<'w>(carry: Option<Carry>, mut work: Work<'w>) -> Work<'w> {
         let Some(carry) = carry else { return work };
-        work.key.constants.push(("CARRY", 1));
+        // Threads of the kernels that carry, at least.
+        let threads = work.grid.iter().product::<usize>() * 128;
+        let one =
+            carry.one.is_some() && threads >= carry.width as usize && CARRY_ONE.contains(&work.key.file);
+        work.key.constants.extend([("CARRY", 1), ("CARRY_ONE", u32::from(one))]);
         Work { state: carry.state, ..work }
     }
 }
@@ -156,6 +171,7 @@ impl<'a> Pass<'a> {
             shares: Vec::new(),
             scratch: None,
             left: None,
+            halves: Vec::new(),
             dispatches: Vec::with_capacity(256),
             params: Vec::with_capacity(256 * PARAM_BYTES as usize),
         }
@@ -190,6 +206,31 @@ impl<'a> Pass<'a> {
         self.dispatch_with(label, params, work, None);
     }
 
+    /// The same of a kernel that may see the activations as halves too.
+    pub(crate) fn dispatch_seeing_halves<P: bytemuck::Pod>(
+        &mut self,
+        label: &'static str,
+        params: &P,
+        work: Work<'_>,
+        sees: bool,
+    ) {
+        let n = self.dispatches.len();
+        self.dispatch_with(label, params, work, None);
+        if sees && self.dispatches.len() > n {
+            self.dispatches.last_mut().expect("one was just recorded").sees_halves = true;
+        }
+    }
+
+    /// Says what the last dispatch left in halves, for the next operation alone.
+    pub(crate) fn leave_halves(&mut self, halves: Vec<(u32, u32)>) {
+        self.halves = halves;
+    }
+
+    /// What the last operation left in halves.
+    pub(crate) fn take_halves(&mut self) -> Vec<(u32, u32)> {
+        std::mem::take(&mut self.halves)
+    }
+
     /// The same of a kernel that sees a sampler's buffer.
     pub(crate) fn dispatch_with<P: bytemuck::Pod>(
         &mut self,
@@ -199,6 +240,7 @@ impl<'a> Pass<'a> {
         sampling: Option<(u64, wgpu::Buffer)>,
     ) {
         const { assert!(size_of::<P>() <= PARAM_BYTES as usize) };
+        self.halves.clear();
         self.carry_left();
         let grid = work.grid.map(|n| u32::try_from(n).expect("grids are cut to what a device takes"));
         if grid.contains(&0) {
@@ -215,8 +257,19 @@ impl<'a> Pass<'a> {
             weights: work.weights.cloned(),
             state: work.state,
             sampling,
+            sees_halves: false,
             cost: work.cost,
         });
+    }
+
+    /// The slot of the only sequence, if it has one token: row 0.
+    pub(crate) fn only_slot(&self) -> Option<u32> {
+        match &self.chunks[..] {
+            [chunk] if self.n_rows == 1 && chunk.chunk.is_some() => {
+                Some(self.map[chunk.sequences_at as usize])
+            }
+            _ => None,
+        }
     }
 
     /// The state buffer of a chunk's layer, where a slab begins in a slot, and a slot's floats.
@@ -263,7 +316,10 @@ impl<'a> Pass<'a> {
         let mut binds = Vec::with_capacity(self.dispatches.len());
         for dispatch in &self.dispatches {
             let weights = dispatch.weights.as_deref();
-            let (state, sampling) = (dispatch.state.as_ref(), dispatch.sampling.as_ref());
+            // The activations, a second time.
+            let halves = acts.as_ref().filter(|_| dispatch.sees_halves);
+            let halves = halves.map(|(buffer, _)| (u64::MAX, buffer.clone()));
+            let (state, sampling) = (dispatch.state.as_ref(), dispatch.sampling.as_ref().or(halves.as_ref()));
             binds.push(order.bind(shared, &acts, &vectors, weights, state, sampling));
         }
         let runs = || self.dispatches.iter().zip(&pipelines).zip(&binds);

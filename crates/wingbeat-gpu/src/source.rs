@@ -21,15 +21,16 @@ macro_rules! files {
 
 const KERNELS: &[(&str, &str)] = files!("wgsl":
     "embed" "layer_norm" "token_shift" "shift_state" "select_rows"
-    "linear_rows" "linear_int8" "linear_tiles" "linear_cooperative" "linear_sparse" "linear_sparse_sum"
+    "linear_rows" "linear_int8" "linear_tiles" "linear_cooperative" "linear_sum" "expand_by_input" "linear_sparse" "linear_sparse_sum"
     "shift_linear" "shift_linear_int8"
-    "v7_keys" "wkv7" "wkv7_chunks" "wkv7_scan" "v7_readout" "time_mix_v7"
+    "v7_keys" "wkv7" "wkv7_chunks" "wkv7_scan" "wkv7_readout" "v7_readout" "time_mix_v7"
     "read_bandwidth"
     "sample_blocks" "sample_choose" "sample_greedy"
 );
 const PIECES: &[(&str, &str)] = files!("wgsl/lib":
-    "bindings" "jobs" "weights" "by_input" "blocks" "rows_first" "rows_dot" "rows_store" "int8_stage" "int8_dot"
-    "fours" "shift" "carry" "cooperative" "activation" "reduce" "share" "ups"
+    "bindings" "jobs" "weights" "by_input" "blocks" "rows_first" "rows_own" "rows_dot" "rows_store" "int8_stage" "int8_first" "int8_dot"
+    "fours" "shift" "shift_rows" "carry" "cooperative" "cooperative_slice" "cooperative_out" "activation" "reduce" "share" "ups"
+    "few" "sums" "moments" "halves" "chunk_columns"
     "exp" "pairs" "sampling" "sample_penalised" "sample_largest" "sample_record"
     "sample_best" "sample_list" "sample_few" "sample_many" "sample_by_id"
 );
@@ -51,7 +52,7 @@ pub(crate) fn expand(kernel: &str, constants: &[(&'static str, u32)]) -> String 
     let value = |name: &str| constants.iter().find(|(n, _)| *n == name).map_or(0, |(_, value)| *value);
     if value("COOPERATIVE") != 0 {
         out.push_str("enable f16;\nenable wgpu_cooperative_matrix;\n");
-    } else if value("F16") != 0 {
+    } else if value("F16") != 0 || value("SEES_HALVES") != 0 {
         out.push_str("enable f16;\n");
     }
     for (name, value) in constants {

@@ -35,6 +35,7 @@ macro_rules! checked {
 fn all() -> Vec<Checked> {
     [
         super::bandwidth::checked(),
+        super::cooperative::tests::checked(),
         super::linear::tests::checked(),
         super::rows::checked(),
         super::sample::checked(),

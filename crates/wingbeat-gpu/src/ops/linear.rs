@@ -1,6 +1,6 @@
 //! Matrix products: which kernel for how many rows, and groups of products in one dispatch.
 
-use super::{key, sparse};
+use super::{cooperative, key, sparse};
 use crate::{
     Buffer, GpuBackend, Matrix, Pass, Shared,
     kernels::Key,
@@ -14,8 +14,9 @@ use wingbeat_backend::{Activation, Linear, tolerance::ActivationPrecision};
 pub(super) const MOST_JOBS: usize = 8;
 /// Up to this many rows of activations, each weight is read once for a few of them; more go through tiles.
 const FEW_ROWS: usize = 8;
-/// The same of floats where there are cooperative matrices.
-const FEW_FLOAT_ROWS: usize = 4;
+/// From this many rows on products go through cooperative matrices where there are any: tiles have sixteen, but those that are
+/// empty cost less than doing without.
+pub(super) const COOPERATIVE_ROWS: usize = 5;
 /// Threads of a workgroup in `linear_rows` and `linear_int8`.
 const ROWS_THREADS: u32 = 128;
 /// Values that share a scale where activations are rounded to int8. With 32, the logits of a model differ from exact
@@ -26,23 +27,24 @@ const TILE: usize = 64;
 /// Workgroups of `linear_rows` and `linear_int8` on each multiprocessor that small matrices still make.
 const WORKGROUPS: usize = 4;
 /// Workgroups that keep a large GPU busy: an H100 has 132 multiprocessors.
-const BUSY: usize = 132;
+pub(super) const BUSY: usize = 132;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(crate) struct Job {
     shape: [u32; 4],
-    places: [u32; 4],
+    pub(super) places: [u32; 4],
     out: [u32; 4],
 }
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(crate) struct LinearParams {
-    n: [u32; 4],
-    jobs: [Job; MOST_JOBS],
-    /// Of kernels of few rows, only where they carry.
-    carry: [[u32; 4]; 2],
+    pub(super) n: [u32; 4],
+    pub(super) firsts: [u32; MOST_JOBS],
+    pub(super) jobs: [Job; MOST_JOBS],
+    /// Of kernels of few rows, only where they carry; of `linear_cooperative` where parts lie.
+    pub(super) carry: [[u32; 4]; 2],
 }
 
 /// A product over one part of its matrix.
@@ -50,10 +52,12 @@ pub(crate) struct LinearParams {
 pub(super) struct Product<'a> {
     pub(super) weight: &'a Matrix,
     pub(super) part: &'a Part,
-    x: u32,
-    y: u32,
-    activation: u32,
-    bias: u32,
+    pub(super) x: u32,
+    pub(super) y: u32,
+    pub(super) activation: u32,
+    pub(super) bias: u32,
+    /// Where x lies in halves too, if it does.
+    pub(super) x_half: Option<u32>,
 }
 
 /// How a group of products is computed.
@@ -66,25 +70,32 @@ pub(super) struct Method {
 }
 
 pub(super) fn linear(pass: &mut Pass<'_>, jobs: &mut [Linear<'_, GpuBackend>]) {
+    let halves = pass.take_halves();
+    let half_of = |x: &Buffer| halves.iter().find(|(of, _)| *of == x.at()).map(|(_, place)| *place);
     let mut products = Vec::with_capacity(jobs.len());
     for job in jobs.iter() {
         let few = job.weight.by_input && pass.n_rows <= sparse::MOST_ROWS;
         assert_eq!(job.x.width, job.weight.cols, "width of the input of {}", job.weight.name);
         if !(few && sparse::linear(pass, job)) {
-            products_of(job.weight, job.x.at(), job.y, &job.activation, &mut products);
+            let x = (job.x.at(), half_of(job.x));
+            products_of(job.weight, x, job.y, &job.activation, &mut products);
         }
     }
     let (shared, n_rows) = (&pass.backend.shared, pass.n_rows);
     for (way, group) in groups(shared, &mut products, n_rows) {
-        let method = method(shared, group, way, n_rows);
-        dispatch(pass, group, method);
+        if let Way::Cooperative(..) = way {
+            cooperative::dispatch(pass, group, jobs);
+        } else {
+            let method = method(shared, group, way, n_rows);
+            dispatch(pass, group, method);
+        }
     }
 }
 
 /// Appends the products of a job, one for each part of its matrix.
 pub(super) fn products_of<'a>(
     weight: &'a Matrix,
-    x: u32,
+    (x, x_half): (u32, Option<u32>),
     y: &Buffer,
     activation: &Activation<'_, GpuBackend>,
     products: &mut Vec<Product<'a>>,
@@ -93,7 +104,7 @@ pub(super) fn products_of<'a>(
     let (activation, bias) = numbered(activation);
     for part in &weight.parts {
         let (y, bias) = (y.at() + part.first_row as u32, bias + part.first_row as u32);
-        products.push(Product { weight, part, x, y, activation, bias });
+        products.push(Product { weight, part, x, y, activation, bias, x_half });
     }
 }
 
@@ -104,12 +115,26 @@ pub(super) fn groups<'p, 'a>(
     n_rows: usize,
 ) -> Vec<(Way, &'p [Product<'a>])> {
     let kind = |product: &Product<'_>| {
-        (product.part.arena.id, way(shared, product.weight, n_rows), product.weight.by_input)
+        let way = way(shared, product.weight, n_rows, product.x_half.is_some());
+        (product.part.arena.id, way, product.weight.by_input)
     };
     let int8: Vec<u64> =
         products.iter().map(kind).filter(|kind| kind.1 == Way::Int8).map(|kind| kind.0).collect();
-    // One dispatch sees one buffer of weights and takes one way, but floats go along with integers.
+    let halves: Vec<_> = products
+        .iter()
+        .map(kind)
+        .filter(|kind| matches!(kind, (_, Way::Cooperative(Layout::F16, _), false)))
+        .map(|(arena, way, _)| (arena, way))
+        .collect();
+    // One dispatch sees one buffer of weights and takes one way, but floats go along with integers, and f32 with halves
+    // where it is to be no more exact.
     let kind = |product: &Product<'_>| match kind(product) {
+        (arena, Way::Cooperative(Layout::F32, x_half), false)
+            if !cooperative::splits(shared, Layout::F32)
+                && halves.contains(&(arena, Way::Cooperative(Layout::F16, x_half))) =>
+        {
+            (arena, Way::Cooperative(Layout::F16, x_half), false)
+        }
         (arena, Way::Rows, false) if product.weight.cols.is_multiple_of(8) && int8.contains(&arena) => {
             (arena, Way::Int8, false)
         }
@@ -143,15 +168,16 @@ pub(super) enum Way {
     /// Many rows, f32.
     Tiles,
     /// Many rows, cooperative matrices of halves, two for each operand where weights are f32; weights of one layout, as
-    /// unpacking them takes much of the time.
-    Cooperative(Layout),
+    /// unpacking them takes much of the time; whether x lies there in halves.
+    Cooperative(Layout, bool),
 }
 
-fn way(shared: &Shared, weight: &Matrix, n_rows: usize) -> Way {
+fn way(shared: &Shared, weight: &Matrix, n_rows: usize, x_half: bool) -> Way {
     let capabilities = &shared.device.capabilities;
     let cooperative = capabilities.cooperative && !shared.exact;
-    if n_rows > if cooperative && weight.layout.is_float() { FEW_FLOAT_ROWS } else { FEW_ROWS } {
-        return if cooperative { Way::Cooperative(weight.layout) } else { Way::Tiles };
+    if n_rows >= if cooperative { COOPERATIVE_ROWS } else { FEW_ROWS + 1 } {
+        let x_half = x_half && !cooperative::splits(shared, weight.layout);
+        return if cooperative { Way::Cooperative(weight.layout, x_half) } else { Way::Tiles };
     }
     let int8 = capabilities.packed_dot && !shared.exact && !weight.by_input;
     if int8 && !weight.layout.is_float() && weight.cols.is_multiple_of(32) { Way::Int8 } else { Way::Rows }
@@ -164,9 +190,15 @@ fn dispatch(pass: &mut Pass<'_>, group: &[Product<'_>], method: Method) {
     let carries = ["linear_rows", "linear_int8"].contains(&method.label);
     let carry = if carries { pass.take_carry(group.iter().map(|product| product.y), None) } else { None };
     let n = [group.len() as u32, n_rows as u32, 0, 0];
-    let params = LinearParams { n, jobs, carry: Carry::params(&carry) };
+    let params = LinearParams { n, firsts: firsts(&jobs, group.len()), jobs, carry: Carry::params(&carry) };
     let work = Work { key: method.key, grid, weights: Some(&group[0].part.arena), state: None, cost };
-    pass.dispatch(method.label, &params, Carry::with(carry, work));
+    let twice = work.key.constants.contains(&("X_DIRECT", 1));
+    pass.dispatch_seeing_halves(method.label, &params, Carry::with(carry, work), twice);
+}
+
+/// The first tile of each of so many jobs.
+pub(super) fn firsts(jobs: &[Job; MOST_JOBS], n: usize) -> [u32; MOST_JOBS] {
+    std::array::from_fn(|i| if i < n { jobs[i].shape[3] } else { u32::MAX })
 }
 
 /// Parameters of a group of products, tiles of so many rows that they have, and what they cost.
@@ -178,7 +210,7 @@ pub(super) fn jobs(
     let mut jobs = [bytemuck::Zeroable::zeroed(); MOST_JOBS];
     let (mut tiles, mut cost) = (0, Cost::default());
     for (job, product) in jobs.iter_mut().zip(group) {
-        let Product { weight, part, x, y, activation, bias } = *product;
+        let Product { weight, part, x, y, activation, bias, .. } = *product;
         *job = Job {
             shape: [weight.kind(), part.rows as u32, weight.cols as u32, tiles as u32],
             places: [part.planes[0], part.planes[1], part.planes[2], x],
@@ -211,6 +243,9 @@ pub(super) fn meeting(layouts: &[Layout]) -> Vec<(&'static str, u32)> {
     if let [only] = *layouts {
         constants.extend([("SOLE", 1), ("LAYOUT", only as u32)]);
     }
+    if let [one, other] = *layouts {
+        constants.extend([("PAIR", 1), ("KIND_0", one as u32), ("KIND_1", other as u32)]);
+    }
     let mut integers = layouts.iter().filter(|layout| !layout.is_float());
     if let (Some(only), None) = (integers.next(), integers.next()) {
         constants.extend([("SOLE_INTEGER", 1), ("INTEGER", *only as u32)]);
@@ -223,15 +258,16 @@ fn method(shared: &Shared, group: &[Product<'_>], way: Way, n_rows: usize) -> Me
     let weight_rows = group.iter().map(|product| product.part.rows).sum();
     let subgroup = shared.device.capabilities.subgroup;
     match way {
-        Way::Rows => rows(layouts(group), subgroup, n_rows, weight_rows),
+        Way::Rows => {
+            let mut constants = layouts(group);
+            // One row of activations is read where it lies: the first cache has it, and nobody waits until it is staged.
+            let direct = n_rows == 1 && group.iter().all(|product| product.weight.cols.is_multiple_of(8));
+            constants.push(("X_DIRECT", u32::from(direct)));
+            rows(constants, subgroup, n_rows, weight_rows)
+        }
         Way::Int8 => int8(layouts(group), subgroup, n_rows, weight_rows),
         Way::Tiles => tiles(layouts(group)),
-        Way::Cooperative(_) => {
-            let bytes = shared.device.capabilities.workgroup_bytes as usize;
-            let operands = Operands::of(group);
-            let tile = Tile::choose(n_rows, weight_rows, bytes, operands);
-            tile.method("COOPERATIVE", operands, tile.ragged(group))
-        }
+        Way::Cooperative(..) => unreachable!("cooperative::dispatch has its own"),
     }
 }
 
@@ -248,6 +284,12 @@ pub(super) fn teams(subgroup: Option<u32>, threads: u32) -> ([(&'static str, u32
 pub(super) fn rows_of_team(most: u32, teams: usize, weight_rows: usize, workgroups: usize) -> u32 {
     let enough = |rows: &u32| weight_rows >= workgroups * BUSY * teams * *rows as usize;
     [4, 2].into_iter().filter(|rows| *rows <= most).find(enough).unwrap_or(1)
+}
+
+/// Whether a team has more sums than threads: then a thread stores several.
+pub(super) fn crowded(constants: &[(&'static str, u32)], rows: u32, tokens: u32) -> (&'static str, u32) {
+    let lanes = constants.iter().find(|(name, _)| *name == "LANES").map_or(1, |(_, lanes)| *lanes);
+    ("CROWDED", u32::from(rows * tokens > lanes))
 }
 
 /// Steps ahead that weights are asked for: the more rows, the more registers a step takes.
@@ -267,6 +309,7 @@ fn rows(
     // More rows of activations take more registers: fewer rows of weights then.
     let rows = rows_of_team(if tokens > 2 { 2 } else { 4 }, teams, weight_rows, WORKGROUPS);
     let ahead = ahead(rows, tokens);
+    constants.push(crowded(&constants, rows, tokens));
     constants.extend([("ROWS", rows), ("TOKENS", tokens), ("TILE_K", 2048 / tokens), ("AHEAD", ahead)]);
     Method {
         label: "linear_rows",
@@ -286,12 +329,14 @@ fn int8(
     constants.extend(shared_out);
     let tokens = n_rows.next_power_of_two().min(FEW_ROWS) as u32;
     let rows = rows_of_team(if tokens > 2 { 2 } else { 4 }, teams, weight_rows, WORKGROUPS);
+    constants.push(crowded(&constants, rows, tokens));
     constants.extend([
         ("ROWS", rows),
         ("TOKENS", tokens),
         // 12 KiB of shared memory; with the sums of plain variants what WebGPU promises, 16 KiB.
-        ("TILE_K", 8192 / tokens),
+        ("TILE_K", (8192 / tokens).min(2048)),
         ("STAGE", 4),
+        ("AHEAD_32", 1),
     ]);
     Method {
         label: "linear_int8",
@@ -305,141 +350,10 @@ fn tiles(constants: Vec<(&'static str, u32)>) -> Method {
     Method { label: "linear_tiles", key: key("linear_tiles", &constants), rows: TILE, tokens: TILE }
 }
 
-/// A tile of `linear_cooperative`.
-#[derive(Debug)]
-struct Tile {
-    /// Warps along tokens, along rows of weights, and along columns.
-    warps: [u32; 3],
-    /// Fragments of 16 x 16 that a warp has along tokens and rows of weights.
-    fragments: [u32; 2],
-    /// Columns of a step: at least 16 for each warp along them.
-    step: u32,
-    /// Steps that have room in shared memory: with two, one is stored while the other is read.
-    buffers: u32,
-}
-
-const fn tile(warps: [u32; 3], fragments: [u32; 2], step: u32, buffers: u32) -> Tile {
-    Tile { warps, fragments, step, buffers }
-}
-
-/// From the largest, which reads its operands least often, to the smallest, of which there are most.
-const COOPERATIVE_TILES: [Tile; 10] = [
-    tile([2, 4, 1], [4, 2], 64, 1),
-    tile([2, 2, 1], [2, 2], 64, 2),
-    tile([1, 1, 4], [4, 2], 64, 2),
-    tile([1, 1, 4], [4, 1], 64, 2),
-    tile([1, 1, 4], [2, 4], 64, 2),
-    tile([1, 1, 4], [2, 2], 128, 2),
-    tile([1, 1, 4], [2, 1], 128, 2),
-    tile([1, 1, 4], [1, 4], 64, 2),
-    tile([1, 1, 4], [1, 2], 128, 2),
-    tile([1, 1, 4], [1, 1], 128, 2),
-];
-
-/// What else `linear_cooperative` is compiled for.
-#[derive(Clone, Copy, Debug)]
-struct Operands {
-    layout: Layout,
-    by_input: bool,
-    /// Widths and places are such that activations can be read and written in fours.
-    fours: bool,
-}
-
-impl Operands {
-    fn of(group: &[Product<'_>]) -> Operands {
-        let Matrix { layout, by_input, .. } = *group[0].weight;
-        let fours = |product: &Product<'_>| {
-            let Product { weight, part, x, y, .. } = product;
-            weight.cols.is_multiple_of(4)
-                && [weight.rows, part.rows].iter().all(|rows| rows.is_multiple_of(4))
-                && [x, y].iter().all(|at| at.is_multiple_of(4))
-        };
-        Operands { layout, by_input, fours: group.iter().all(fours) }
-    }
-
-    /// Whether a value is two halves: weights in f32 are meant to be exact, and together these have 22 bits.
-    fn split(self) -> bool {
-        self.layout == Layout::F32
-    }
-}
-
-impl Tile {
-    /// Tokens and rows of weights.
-    fn size(&self) -> [usize; 2] {
-        [0, 1].map(|i| (self.warps[i] * self.fragments[i] * 16) as usize)
-    }
-
-    fn n_warps(&self) -> u32 {
-        self.warps.iter().product()
-    }
-
-    /// Steps in shared memory: two halves for a value leave no room for two.
-    fn buffers(&self, operands: Operands) -> u32 {
-        if operands.split() { 1 } else { self.buffers }
-    }
-
-    /// Bytes of shared memory, as the kernel declares it: halves with eight more in each row, and sums.
-    fn shared_bytes(&self, operands: Operands) -> usize {
-        let ([tokens, rows], step) = (self.size(), self.step as usize);
-        let weights = if operands.by_input { step * (rows + 8) } else { rows * (step + 8) };
-        let sums = self.n_warps() as usize * 16 * 20 * 4;
-        let of_one = (tokens * (step + 8) + weights) * 2 * self.buffers(operands) as usize + sums;
-        if operands.split() { of_one * 2 } else { of_one }
-    }
-
-    /// The tile for some products: the largest that is not mostly empty and makes enough workgroups.
-    fn choose(
-        n_rows: usize,
-        weight_rows: usize,
-        workgroup_bytes: usize,
-        operands: Operands,
-    ) -> &'static Tile {
-        let enough = |tile: &&Tile| {
-            let [tokens, rows] = tile.size();
-            // Only one of the largest fits on a multiprocessor: a few too many would take twice as long.
-            let least = if tokens > 64 { BUSY * 3 / 2 } else { BUSY * 3 / 4 };
-            n_rows.div_ceil(tokens) * weight_rows.div_ceil(rows) >= least
-        };
-        let fits = |tile: &&Tile| tile.shared_bytes(operands) <= workgroup_bytes;
-        let full = |tile: &&Tile| tile.size()[0] == 16 || n_rows > tile.size()[0] / 2;
-        let [.., smallest] = &COOPERATIVE_TILES;
-        COOPERATIVE_TILES.iter().filter(fits).filter(full).find(enough).unwrap_or(smallest)
-    }
-
-    /// `kind` is the constant that tells with which instructions.
-    fn method(&self, kind: &'static str, operands: Operands, ragged: bool) -> Method {
-        let ([tokens, rows], threads) = (self.size(), self.n_warps() * 32);
-        let Operands { layout, by_input, fours } = operands;
-        let blocks = !layout.is_float() && !by_input;
-        let mut constants = vec![(kind, 1), (layout.constant(), 1), ("LAYOUT", layout as u32)];
-        if by_input {
-            constants.extend(sparse::constants(&[layout]));
-        }
-        constants.extend([
-            ("WARPS_T", self.warps[0]),
-            ("WARPS_R", self.warps[1]),
-            ("WARPS_K", self.warps[2]),
-            ("FRAGMENTS_T", self.fragments[0]),
-            ("FRAGMENTS_R", self.fragments[1]),
-            ("STEP", self.step),
-            ("SLICES", self.step / (self.warps[2] * 16)),
-            ("BUFFERS", self.buffers(operands)),
-            ("ONE_BUFFER", u32::from(self.buffers(operands) == 1)),
-            ("SPLIT", u32::from(operands.split())),
-            ("X_LOADS", tokens as u32 * self.step / (threads * 4)),
-            ("BLOCKS", u32::from(blocks)),
-            ("W_LOADS", (rows as u32 * self.step).div_ceil(threads * if blocks { 32 } else { 8 })),
-            ("ACTS4", u32::from(fours)),
-            ("IS_HALF", u32::from(layout == Layout::F16)),
-            ("RAGGED", u32::from(ragged)),
-        ]);
-        Method { label: "linear_cooperative", key: key("linear_cooperative", &constants), rows, tokens }
-    }
-
-    /// Whether a row has a rest after whole steps.
-    fn ragged(&self, group: &[Product<'_>]) -> bool {
-        group.iter().any(|product| !product.weight.cols.is_multiple_of(self.step as usize))
-    }
+/// Whether a product wants its input in halves.
+pub(super) fn takes_halves(shared: &Shared, weight: &Matrix, n_rows: usize) -> bool {
+    matches!(way(shared, weight, n_rows, true), Way::Cooperative(_, true))
+        && !(weight.by_input && n_rows <= sparse::MOST_ROWS)
 }
 
 /// How exactly a product sees its activations.
@@ -447,11 +361,11 @@ pub(crate) fn activation_precision(shared: &Shared, weight: &Matrix, n_rows: usi
     if weight.by_input && n_rows <= sparse::MOST_ROWS {
         return ActivationPrecision::Exact;
     }
-    match way(shared, weight, n_rows) {
+    match way(shared, weight, n_rows, false) {
         Way::Rows | Way::Tiles => ActivationPrecision::Exact,
         Way::Int8 => ActivationPrecision::Int8 { block: INT8_BLOCK },
         // Far better where weights are f32: both operands have 22 bits then.
-        Way::Cooperative(_) => ActivationPrecision::Half,
+        Way::Cooperative(..) => ActivationPrecision::Half,
     }
 }
 

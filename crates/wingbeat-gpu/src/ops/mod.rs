@@ -4,6 +4,7 @@
 #[macro_use]
 mod check;
 mod bandwidth;
+pub(crate) mod cooperative;
 mod linear;
 mod rows;
 mod sample;
@@ -93,7 +94,14 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
         if shift::shift_linear(self, x, norm, normed, state, mixes, jobs) {
             return;
         }
-        rows::token_shift(self, x, Some((norm, normed)), state, mixes, ys, false);
+        // Products in cooperative matrices take halves as they are.
+        let shared = &self.backend.shared;
+        let halves = x.width.is_multiple_of(8)
+            && jobs.iter().all(|job| linear::takes_halves(shared, job.weight, self.n_rows));
+        rows::token_shift(self, x, Some((norm, normed)), state, mixes, ys, halves);
+        if halves {
+            self.leave_halves(ys.iter().map(|y| (y.at(), y.at())).collect());
+        }
         let mut linear: Vec<Linear<'_, GpuBackend>> = jobs
             .iter_mut()
             .map(|job| Linear::new(job.weight, &*ys[job.mix], &mut *job.y, job.activation))
@@ -114,11 +122,15 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
     }
 
     fn time_mix_v7(&mut self, args: TimeMixV7<'_, GpuBackend>) {
-        time_mix::step::time_mix_v7(self, args, None);
+        let halves = cooperative::result_halves(self, args.y);
+        time_mix::step::time_mix_v7(self, args, halves.map(|(_, at)| time_mix::Half { at }));
+        self.leave_halves(halves.into_iter().collect());
     }
 
     fn low_rank_mix_v7(&mut self, args: LowRankMixV7<'_, GpuBackend>) {
-        time_mix::step::low_rank_mix_v7(self, args, None);
+        let halves = cooperative::result_halves(self, args.y);
+        time_mix::step::low_rank_mix_v7(self, args, halves.map(|(_, at)| time_mix::Half { at }));
+        self.leave_halves(halves.into_iter().collect());
     }
 
     fn select_rows(&mut self, x: &Buffer, rows: &[usize], y: &mut Buffer) {

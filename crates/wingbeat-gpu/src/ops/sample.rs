@@ -1,7 +1,7 @@
 //! Choosing tokens: parameters and grids of the two kernels, and of the one that does it all where it can.
 
-use super::{key, moving, plain, row_threads};
-use crate::{Buffer, Pass, Shared, kernels::Key};
+use super::{key, moving, plain};
+use crate::{Buffer, Capabilities, Pass, Shared, kernels::Key};
 use wingbeat_backend::DeviceSampling;
 
 /// Threads of a workgroup, and logits for each of them.
@@ -15,6 +15,13 @@ const GREEDY_PER: u32 = 8;
 const GREEDY_ROWS: usize = 8;
 /// Words of what is found in a block.
 pub(crate) const FOUND_WORDS: usize = 4;
+
+/// Threads of kernels that walk along a row of so many values: as many as a workgroup may have, up to one for each two
+/// values, as a thread waits for its loads one after the other.
+fn row_threads(capabilities: &Capabilities, width: usize) -> u32 {
+    let most = capabilities.workgroup_threads.clamp(64, 1024);
+    (1 << most.ilog2()).min((width as u32 / 2).next_power_of_two()).max(64)
+}
 
 /// Where things are in a sampler's buffer, in words; beside the last tokens, with which it begins.
 #[derive(Clone, Copy, Debug, Default)]
