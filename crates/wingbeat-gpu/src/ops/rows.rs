@@ -131,6 +131,7 @@ pub(super) fn token_shift(
             n_sequences: chunk.n_sequences,
             slab,
             slot,
+            one: None,
             state: buffer,
         };
         if one { pass.leave(carry) } else { carry_alone(pass, carry) }

@@ -100,7 +100,7 @@ pub(super) fn linear(pass: &mut Pass<'_>, job: &Linear<'_, GpuBackend>) -> bool 
 }
 
 /// Room for sums in the activations, shared by all passes: they run one after the other.
-fn partial_sums(shared: &Shared, floats: usize) -> Result<u32, BackendError> {
+pub(super) fn partial_sums(shared: &Shared, floats: usize) -> Result<u32, BackendError> {
     let mut place = shared.partial_sums.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((offset, room)) = *place
         && room >= floats

@@ -37,6 +37,9 @@ fn main(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let job = job_of(group.x);
+//!if CARRY_ONE
+    let carried = carry_take((group.y * groups.x + group.x) * THREADS + thread);
+//!end
     let kind = job.shape.x;
 //!if SOLE_INTEGER
     let integer = INTEGER;
@@ -50,6 +53,7 @@ fn main(
     let row0 = ((group.x - job.shape.w) * TEAMS + team) * ROWS;
     let token0 = group.y * TOKENS;
     let n_tokens = min(TOKENS, p.n.y - token0);
+//!include rows_own
 //!for r ROWS
     // Rows past the end repeat the last one and are not stored.
     let row_@r = min(row0 + @ru, job.shape.y - 1u);
@@ -85,9 +89,12 @@ fn main(
     for (var k0 = 0u; k0 < integers; k0 += TILE_K) {
         let units = min(TILE_K, cols - k0) / 32u;
         let first = k0 / 32u;
+//!for u AHEAD_32
 //!for r ROWS
-        var next_@r = fetch32(integer, planes, cols, row_@r, first + min(lane, units - 1u));
+        var next_@r_@u: Fetched;
 //!end
+//!end
+//!include int8_first
         let blocks = units * 2u;
         let x0 = job.places.w + token0 * cols + k0;
         workgroupBarrier();
@@ -135,6 +142,10 @@ fn main(
     }
 //!include rows_store
 //!if CARRY
+//!if CARRY_ONE
+    carry_put((group.y * groups.x + group.x) * THREADS + thread, carried);
+//!else
     carry_shift((group.y * groups.x + group.x) * THREADS + thread, groups.x * groups.y * THREADS);
+//!end
 //!end
 }

@@ -13,9 +13,12 @@
 //!include carry
 
 const TEAMS = THREADS / LANES;
+//!if X_DIRECT
+//!else
 const TILE_8 = TILE_K / 8u;
 var<workgroup> xa: array<vec4<f32>, TOKENS * TILE_8>;
 var<workgroup> xb: array<vec4<f32>, TOKENS * TILE_8>;
+//!end
 //!if SUBGROUP
 //!else
 var<workgroup> parts: array<f32, THREADS * TOKENS>;
@@ -28,6 +31,9 @@ fn main(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let job = job_of(group.x);
+//!if CARRY_ONE
+    let carried = carry_take((group.y * groups.x + group.x) * THREADS + thread);
+//!end
     let kind = layout_of(job);
     let cols = job.shape.z;
     let planes = job.places.xyz;
@@ -36,6 +42,7 @@ fn main(
     let row0 = ((group.x - job.shape.w) * TEAMS + team) * ROWS;
     let token0 = group.y * TOKENS;
     let n_tokens = min(TOKENS, p.n.y - token0);
+//!include rows_own
 //!for r ROWS
     // Rows past the end repeat the last one and are not stored.
     let row_@r = min(row0 + @ru, job.shape.y - 1u);
@@ -43,6 +50,14 @@ fn main(
     var sum_@r_@t = 0.0;
 //!end
 //!end
+//!if X_DIRECT
+    // A row of activations is read where it lies, which the first cache holds.
+    let x_at = job.places.w / 4u + token0 * cols / 4u;
+    let first8 = 0u;
+    let eights = cols / 8u;
+//!include rows_first
+//!include rows_dot
+//!else
     for (var k0 = 0u; k0 < cols; k0 += TILE_K) {
         let first8 = k0 / 8u;
         let eights = (min(TILE_K, cols - k0) + 7u) / 8u;
@@ -71,8 +86,13 @@ fn main(
         workgroupBarrier();
 //!include rows_dot
     }
+//!end
 //!include rows_store
 //!if CARRY
+//!if CARRY_ONE
+    carry_put((group.y * groups.x + group.x) * THREADS + thread, carried);
+//!else
     carry_shift((group.y * groups.x + group.x) * THREADS + thread, groups.x * groups.y * THREADS);
+//!end
 //!end
 }

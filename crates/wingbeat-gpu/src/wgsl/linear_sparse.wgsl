@@ -32,6 +32,9 @@ fn main(
     @builtin(local_invocation_index) thread: u32,
 ) {
     let kind = p.shape.x;
+//!if CARRY_ONE
+    let carried = carry_take((group.y * groups.x + group.x) * 256u + thread);
+//!end
     let n8 = kind >> 8u;
     let cols = p.shape.z;
     let planes = p.places.xyz;
@@ -131,6 +134,10 @@ fn main(
     }
 //!end
 //!if CARRY
+//!if CARRY_ONE
+    carry_put((group.y * groups.x + group.x) * 256u + thread, carried);
+//!else
     carry_shift((group.y * groups.x + group.x) * 256u + thread, groups.x * groups.y * 256u);
+//!end
 //!end
 }

@@ -45,6 +45,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row0 = ((group.x - job.shape.w) * TEAMS + team) * ROWS;
     let token0 = 0u;
     let n_tokens = TOKENS;
+//!include rows_own
 //!for r ROWS
     // Rows past the end repeat the last one and are not stored.
     let row_@r = min(row0 + @ru, job.shape.y - 1u);
@@ -52,10 +53,16 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var sum_@r_@t = 0.0;
 //!end
 //!end
-    let first8 = 0u;
-    let eights = TILE_8;
-//!include rows_first
-//!include shift
-//!include rows_dot
-//!include rows_store
+//!if PAIR
+    // Each of the two layouts has code of its own: reading is then free of choices.
+    if kind == KIND_0 {
+        const kind = KIND_0;
+//!include shift_rows
+    } else {
+        const kind = KIND_1;
+//!include shift_rows
+    }
+//!else
+//!include shift_rows
+//!end
 }

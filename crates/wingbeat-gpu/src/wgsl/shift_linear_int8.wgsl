@@ -66,6 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let row0 = ((group.x - job.shape.w) * TEAMS + team) * ROWS;
     let token0 = 0u;
     let n_tokens = TOKENS;
+//!include rows_own
 //!for r ROWS
     // Rows past the end repeat the last one and are not stored.
     let row_@r = min(row0 + @ru, job.shape.y - 1u);
@@ -80,12 +81,14 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 //!else
     let units = TILE_32;
 //!end
+//!for u AHEAD_32
 //!for r ROWS
-    var next_@r: Fetched;
-    if units != 0u {
-        next_@r = fetch32(integer, planes, cols, row_@r, min(lane, TILE_32 - 1u));
-    }
+    var next_@r_@u: Fetched;
 //!end
+//!end
+    if units != 0u {
+//!include int8_first
+    }
 //!include shift
 //!include int8_dot
 //!if FLOATS

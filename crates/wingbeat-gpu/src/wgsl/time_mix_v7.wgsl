@@ -63,14 +63,20 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) thread: u32,
 ) {
+//!if ONE
+    const token = 0u;
+    let slot = p.norm.z;
+//!else
     let entry = p.out.z + group.y * 4u;
     let token = map[entry + 1u];
+    let slot = map[entry] * p.norm.w + p.norm.z;
+//!end
     let head = group.x * N;
     let at = token * p.out.y + head;
     let row = thread / SHARE;
     let q = thread % SHARE;
     // All that is read from far away is asked for first.
-    let state = ((map[entry] * p.norm.w + p.norm.z + (head + row) * N) >> 2u) + q;
+    let state = ((slot + (head + row) * N) >> 2u) + q;
 //!for j FOURS
     var s_@j = states[state + @ju * SHARE];
 //!end
@@ -85,7 +91,11 @@ fn main(
     let v_first = acts[p.at.w + at + i];
 //!end
 //!if CARRY
+//!if CARRY_ONE
+    let carried = carry_take((group.y * groups.x + group.x) * THREADS + thread);
+//!else
     carry_shift((group.y * groups.x + group.x) * THREADS + thread, groups.x * groups.y * THREADS);
+//!end
 //!end
 //!if UPS
     compute_ups(token, head, thread);
@@ -236,5 +246,8 @@ fn main(
         let both = vec2<f32>(ys[thread * 2u], ys[thread * 2u + 1u]);
         acts[p.out.w + (at >> 1u) + thread] = bitcast<f32>(halves2(both));
     }
+//!end
+//!if CARRY_ONE
+    carry_put((group.y * groups.x + group.x) * THREADS + thread, carried);
 //!end
 }

@@ -21,7 +21,7 @@ use wingbeat_backend::{Activation, Linear, LowRankMixV7, TimeMixV7, V7Keys, V7Re
 const MOST_UPS: usize = 4;
 /// Sequences that a pass may have for each of its workgroups to read its rows of the low-rank matrices again: beyond,
 /// products that read each weight once for several rows are faster.
-const MOST_UP_ROWS: usize = 4;
+const MOST_UP_ROWS: usize = 8;
 /// Eights of a low-rank matrix's row that are read at once (lib/ups.wgsl).
 const LANES: usize = 8;
 
@@ -210,9 +210,12 @@ fn dispatch(
     let mut constants = variant(head_size, share, v_gate.is_some(), subgroup, half.is_some());
     let label = if ups.arena.is_some() { "low_rank_mix_v7" } else { "time_mix_v7" };
     constants.extend(&ups.constants);
+    let only = pass.only_slot();
+    constants.push(("ONE", u32::from(only.is_some())));
     let chunks = std::mem::take(&mut pass.chunks);
     for chunk in &chunks {
         let (buffer, slab, slot) = pass.state_at(chunk, state);
+        let place = only.map_or(slab, |index| slab + index * slot);
         let states = buffer.as_ref().map(|(id, _)| *id);
         let carry = pass.take_carry([y.at(), v_first.at()].into_iter(), states);
         let params = TimeMixParams {
@@ -220,7 +223,7 @@ fn dispatch(
             low: [w.at(), a.at(), g.at(), v_gate.map_or(0, |gate| gate.at())],
             out: [y.at(), width as u32, chunk.sequences_at, half.map_or(0, |half| half.at)],
             vectors: [k_k.at(), k_a.at(), r_k.at(), 0],
-            norm: [ln_x.weight.at(), ln_x.bias.at(), slab, slot],
+            norm: [ln_x.weight.at(), ln_x.bias.at(), place, slot],
             eps: [ln_x.eps, 0.0, 0.0, 0.0],
             ups: ups.params,
             carry: Carry::params(&carry),
@@ -259,6 +262,8 @@ pub(in crate::ops) fn checked() -> Vec<crate::ops::check::Checked> {
             }
             constants.extend([(layout.constant(), 1), ("UPS", matrices), ("STAGED", 32 * matrices)]);
             constants.push(("TURNS", (LANES / share) as u32));
+            keys.push(key("time_mix_v7", &constants));
+            constants.push(("ONE", 1));
             keys.push(key("time_mix_v7", &constants));
         }
     }

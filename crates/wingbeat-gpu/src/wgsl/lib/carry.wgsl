@@ -1,6 +1,26 @@
 // What a dispatch before had to leave, as all of it read the states of before (ops/shift.rs, ops/rows.rs).
 
 //!if CARRY
+//!if CARRY_ONE
+// Of one sequence of one token: thread `id` takes a value early and puts it late, so that nothing waits for it.
+fn carry_take(id: u32) -> f32 {
+    if id < p.carry[0].y {
+        return acts[p.carry[0].x + id];
+    }
+    return 0.0;
+}
+
+fn carry_put(id: u32, value: f32) {
+    if id < p.carry[0].y {
+//!if STATES4
+        let at = p.carry[1].z + id;
+        states[at >> 2u][at & 3u] = value;
+//!else
+        states[p.carry[1].z + id] = value;
+//!end
+    }
+}
+//!else
 // The last rows of sequences become their states; `first` and `step` share the values out, four at once where the kernel
 // sees states so.
 fn carry_shift(first: u32, step: u32) {
@@ -32,4 +52,5 @@ fn carry_shift(first: u32, step: u32) {
 //!end
     }
 }
+//!end
 //!end

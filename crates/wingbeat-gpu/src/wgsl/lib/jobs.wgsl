@@ -9,8 +9,10 @@ struct Job {
     out: vec4<u32>,
 }
 struct Params {
-    // jobs, T
+    // jobs, T, and what a kernel says
     n: vec4<u32>,
+    // The first tile of each job, together, as they are looked for before anything else; past the last the largest number.
+    firsts: array<vec4<u32>, 2>,
     jobs: array<Job, 8>,
 //!if SHIFT
     // x, normed, C, first entry of the row list
@@ -25,13 +27,10 @@ struct Params {
 
 // The job that a tile belongs to.
 fn job_of(tile: u32) -> Job {
-    var index = 0u;
-    for (var i = 1u; i < p.n.x; i++) {
-        if tile >= p.jobs[i].shape.w {
-            index = i;
-        }
-    }
-    return p.jobs[index];
+    let one = vec4<u32>(1u);
+    let before = select(vec4<u32>(), one, vec4<u32>(tile) >= p.firsts[0])
+        + select(vec4<u32>(), one, vec4<u32>(tile) >= p.firsts[1]);
+    return p.jobs[before.x + before.y + before.z + before.w - 1u];
 }
 
 // The layout of a job's weights: known beforehand where all jobs of the dispatch have the same.

@@ -12,8 +12,13 @@
 //!end
             if i + @uu * LANES < eights {
 //!for t TOKENS
+//!if X_DIRECT
+                let xa_@t = acts4[x_at + @tu * cols / 4u + (i + @uu * LANES) * 2u];
+                let xb_@t = acts4[x_at + @tu * cols / 4u + (i + @uu * LANES) * 2u + 1u];
+//!else
                 let xa_@t = xa[@tu * TILE_8 + i + @uu * LANES];
                 let xb_@t = xb[@tu * TILE_8 + i + @uu * LANES];
+//!end
 //!end
 //!for r ROWS
 //!for t TOKENS

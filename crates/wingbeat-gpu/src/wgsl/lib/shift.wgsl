@@ -9,9 +9,14 @@
     let mix_@i = vectors4(job.places.w + c_@i);
 //!end
     for (var t = 0u; t < TOKENS; t++) {
+//!if ONE
+        const row = 0u;
+        let state = p.norm.z;
+//!else
         let entry = p.at.w + t * 2u;
         let row = map[entry];
         let state = (map[entry + 1u] & 0x3fffffffu) * p.norm.w + p.norm.z;
+//!end
         var sum = 0.0;
 //!for i QUADS
         let x_@i = acts4(p.at.x + row * WIDTH + c_@i);
