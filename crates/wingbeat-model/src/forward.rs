@@ -312,8 +312,13 @@ impl<B: Backend> Forward<B> {
         if n_outputs > 0 {
             let [x, hidden] = &mut selected[..] else { panic!("two buffers, see Scratch::grow") };
             let rows: SmallVec<[usize; 8]> = part.hidden_rows.iter().map(|o| o.row).collect();
-            pass.select_rows(&buffers[0], &rows, x);
-            pass.layer_norm(x, self.network.ln_out(), hidden);
+            if n_outputs == part.n_rows {
+                // All of them, in order.
+                pass.layer_norm(&buffers[0], self.network.ln_out(), hidden);
+            } else {
+                pass.select_rows(&buffers[0], &rows, x);
+                pass.layer_norm(x, self.network.ln_out(), hidden);
+            }
             if let (Some(logits), false) = (&mut *logits, part.logits_rows.is_empty()) {
                 let rows: SmallVec<[usize; 8]> = part.logits_rows.iter().map(|o| o.row).collect();
                 if rows.len() == n_outputs {

@@ -20,11 +20,11 @@ use std::{
 use wingbeat_backend::{DeviceSampling, SamplerStart};
 
 /// Steps of a block at most: enough to hide what a block costs the host, few enough to throw away.
-const MOST_STEPS: usize = 8;
+const MOST_STEPS: usize = 16;
 /// Blocks under way.
 const BLOCKS: usize = 2;
 /// How long a block may take: text comes at least this often, unless a single step takes longer.
-const BLOCK_TIME: Duration = Duration::from_millis(12);
+const BLOCK_TIME: Duration = Duration::from_millis(20);
 /// Steps between two forks of each of several states: a fork costs as much as some ten tokens of a prompt.
 const STEPS_BETWEEN_FORKS: usize = 64;
 
