@@ -31,8 +31,7 @@ pub(crate) struct Tile {
     fragments: [u32; 2],
     /// Columns of a step: at least 16 for each warp along them.
     step: u32,
-    /// Steps that have room in shared memory: with two, one is stored while the other is read; 0 where each warp along columns
-    /// has its own part of one.
+    /// Steps that have room in shared memory: with two, one is stored while the other is read.
     buffers: u32,
     /// Steps that are on their way from memory.
     ahead: u32,
@@ -46,15 +45,16 @@ const fn tile(warps: [u32; 3], fragments: [u32; 2], step: u32, buffers: u32, ahe
 
 /// From the largest, which reads its operands least often, to the smallest, of which there are most. What a workgroup shares
 /// is kept small: where two fit on a multiprocessor, one computes while the other waits.
-pub(super) const TILES: [Tile; 8] = [
+pub(super) const TILES: [Tile; 9] = [
     tile([2, 2, 1], [4, 4], 32, 1, 1, 4),
     tile([2, 2, 1], [2, 2], 64, 1, 1, 4),
     tile([2, 2, 1], [2, 1], 64, 1, 1, 4),
     tile([1, 1, 4], [4, 1], 64, 1, 2, 4),
     tile([1, 1, 4], [2, 2], 128, 1, 2, 4),
-    tile([1, 1, 4], [2, 1], 256, 0, 1, 4),
+    tile([1, 1, 4], [2, 1], 128, 1, 4, 4),
     tile([1, 1, 4], [1, 2], 128, 1, 2, 4),
-    tile([1, 1, 4], [1, 1], 256, 0, 2, 4),
+    tile([1, 1, 4], [1, 1], 256, 1, 1, 4),
+    tile([1, 1, 4], [1, 1], 128, 1, 2, 4),
 ];
 /// Columns of a matrix from which on they may be shared out: adding the sums up is a dispatch of its own.
 const PARTED_COLS: usize = 4096;
@@ -72,8 +72,6 @@ pub(super) struct Operands {
     pub(super) y_half: bool,
     /// A value is two halves: weights in F32 are meant to be exact, and together these have 22 bits.
     pub(super) split: bool,
-    /// Some of the matrices are in f32, the others in halves.
-    pub(super) mixed: bool,
 }
 
 /// Whether weights of a layout are two halves each. Where most weights are of other types, those in F32 would gain nothing.
@@ -83,10 +81,7 @@ pub(super) fn splits(shared: &Shared, layout: Layout) -> bool {
 
 impl Operands {
     fn of(shared: &Shared, group: &[Product<'_>], y_half: bool) -> Operands {
-        let by_input = group[0].weight.by_input;
-        // f32 may go along with halves.
-        let mixed = group.iter().any(|product| product.weight.layout != group[0].weight.layout);
-        let layout = if mixed { Layout::F16 } else { group[0].weight.layout };
+        let Matrix { layout, by_input, .. } = *group[0].weight;
         let fours = |product: &Product<'_>| {
             let Product { weight, part, x, y, .. } = product;
             weight.cols.is_multiple_of(4)
@@ -95,7 +90,7 @@ impl Operands {
         };
         let split = splits(shared, layout);
         let x_half = group.iter().all(|product| product.x_half.is_some()) && !split;
-        Operands { layout, by_input, fours: group.iter().all(fours), x_half, y_half, split, mixed }
+        Operands { layout, by_input, fours: group.iter().all(fours), x_half, y_half, split }
     }
 
     /// Whether weights are integers that share scales along a row.
@@ -116,26 +111,15 @@ impl Tile {
 
     /// Steps in shared memory: two halves for a value leave no room for two.
     fn buffers(&self, operands: Operands) -> u32 {
-        if operands.split { 1 } else { self.buffers.max(1) }
-    }
-
-    /// Whether warps bring their own columns and need not wait for each other.
-    fn private(&self) -> bool {
-        self.buffers == 0
-    }
-
-    /// Columns that lie together in shared memory, and how many such places there are.
-    fn spans(&self) -> (usize, usize) {
-        let of = if self.private() { self.warps[2] } else { 1 };
-        ((self.step / of) as usize, of as usize)
+        if operands.split { 1 } else { self.buffers }
     }
 
     /// Bytes of shared memory, as the kernel declares it: halves with eight more in each row, and sums.
     pub(super) fn shared_bytes(&self, operands: Operands) -> usize {
-        let ([tokens, rows], (span, owners)) = (self.size(), self.spans());
-        let weights = if operands.by_input { span * (rows + 8) } else { rows * (span + 8) };
+        let ([tokens, rows], step) = (self.size(), self.step as usize);
+        let weights = if operands.by_input { step * (rows + 8) } else { rows * (step + 8) };
         let sums = self.n_warps() as usize * 16 * 16 * 4;
-        let of_one = (tokens * (span + 8) + weights) * 2 * owners * self.buffers(operands) as usize + sums;
+        let of_one = (tokens * (step + 8) + weights) * 2 * self.buffers(operands) as usize + sums;
         if operands.split { of_one * 2 } else { of_one }
     }
 
@@ -178,17 +162,14 @@ impl Tile {
         parted: bool,
     ) -> Method {
         let ([tokens, rows], threads) = (self.size(), self.n_warps() * 32);
-        let Operands { layout, by_input, fours, x_half, y_half, split, mixed } = operands;
+        let Operands { layout, by_input, fours, x_half, y_half, split } = operands;
         let is_half = layout == Layout::F16;
         let width = match (is_half, operands.blocks()) {
             (true, _) => 4,
             (_, true) => 32,
             _ => 8,
         };
-        // Who brings operands, and how many columns of a step.
-        let (loaders, span) =
-            if self.private() { (32, self.step / self.warps[2]) } else { (threads, self.step) };
-        let brought = rows as u32 * span / width;
+        let brought = rows as u32 * self.step / width;
         let mut constants = vec![(kind, 1), (layout.constant(), 1), ("LAYOUT", layout as u32)];
         if by_input {
             constants.extend(sparse::constants(&[layout]));
@@ -206,20 +187,16 @@ impl Tile {
             ("AHEAD", self.ahead),
             ("PARTED", u32::from(parted)),
             ("SPLIT", u32::from(split)),
-            ("WITH_F32", u32::from(mixed)),
-            ("PRIVATE", u32::from(self.private())),
-            // Without cooperative matrices a warp need not be a subgroup.
-            ("ALONE", u32::from(self.private() && kind == "COOPERATIVE")),
             ("OWN_SUMS", u32::from(self.warps[2] == 1 && kind == "COOPERATIVE")),
-            ("X_LOADS", tokens as u32 * span / (loaders * 4)),
+            ("X_LOADS", tokens as u32 * self.step / (threads * 4)),
             ("X_HALF", u32::from(x_half)),
             ("Y_HALF", u32::from(y_half)),
             ("SEES_HALVES", u32::from(x_half || y_half)),
             ("BLOCKS", u32::from(operands.blocks())),
             ("W_WIDTH", width),
-            ("W_LOADS", brought.div_ceil(loaders)),
-            ("W_THREADS", brought.min(loaders)),
-            ("BRINGS_SOME", u32::from(brought < loaders)),
+            ("W_LOADS", brought.div_ceil(threads)),
+            ("W_THREADS", brought.min(threads)),
+            ("BRINGS_SOME", u32::from(brought < threads)),
             ("ACTS4", u32::from(fours)),
             ("IS_HALF", u32::from(is_half)),
             ("RAGGED", u32::from(ragged)),
@@ -407,7 +384,7 @@ impl Tile {
         let numbers: Vec<u32> = text.split('.').map_while(|n| n.parse().ok()).collect();
         let [a, b, c, d, e, step, buffers, ahead, parts] = numbers[..] else { return None };
         let sound = [a, b, c, d, e, ahead, parts].iter().all(|n| (1..=16).contains(n))
-            && buffers <= 2
+            && (1..=2).contains(&buffers)
             && step <= 1024
             && step % (16 * c).max(32) == 0
             && (a * d * 16 * step).is_multiple_of(a * b * c * 128);

@@ -120,21 +120,8 @@ pub(super) fn groups<'p, 'a>(
     };
     let int8: Vec<u64> =
         products.iter().map(kind).filter(|kind| kind.1 == Way::Int8).map(|kind| kind.0).collect();
-    let halves: Vec<_> = products
-        .iter()
-        .map(kind)
-        .filter(|kind| matches!(kind, (_, Way::Cooperative(Layout::F16, _), false)))
-        .map(|(arena, way, _)| (arena, way))
-        .collect();
-    // One dispatch sees one buffer of weights and takes one way, but floats go along with integers, and f32 with halves
-    // where it is to be no more exact.
+    // One dispatch sees one buffer of weights and takes one way, but floats go along with integers.
     let kind = |product: &Product<'_>| match kind(product) {
-        (arena, Way::Cooperative(Layout::F32, x_half), false)
-            if !cooperative::splits(shared, Layout::F32)
-                && halves.contains(&(arena, Way::Cooperative(Layout::F16, x_half))) =>
-        {
-            (arena, Way::Cooperative(Layout::F16, x_half), false)
-        }
         (arena, Way::Rows, false) if product.weight.cols.is_multiple_of(8) && int8.contains(&arena) => {
             (arena, Way::Int8, false)
         }

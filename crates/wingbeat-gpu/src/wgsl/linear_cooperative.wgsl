@@ -5,8 +5,6 @@
 // device idle: those take every WARPS_K-th sixteen columns and add their sums up at the end. Operands become halves in
 // shared memory; what a thread brings of the AHEAD steps to come stays as it lies in memory until its step, so that nothing
 // waits for it while matrices are multiplied. With X_HALF x lies there in halves already.
-// With PRIVATE, for few rows, each of WARPS_K warps brings its own columns and waits for nobody but itself, as a barrier of a
-// workgroup also waits for whatever is on its way from memory.
 // PARTED, the columns of a tile are shared out among several workgroups, whose sums linear_sum adds up.
 // With SPLIT a value is two halves, the second 2048 times what the first lacks: x w = xh wh + (xh wl + xl wh) / 2048.
 // Grid: (tiles of all jobs along the rows of W, tiles of tokens, parts).
@@ -24,46 +22,37 @@ const THREADS = WARPS_TR * WARPS_K * 32u;
 const TILE_T = WARPS_T * FRAGMENTS_T * 16u;
 const TILE_R = WARPS_R * FRAGMENTS_R * 16u;
 // From one row to the next in shared memory, in fours: rows are aligned to 16 bytes, and lie in different banks.
-//!if PRIVATE
-const SPAN = STEP / WARPS_K;
-const LOADERS = 32u;
-const OWNERS = WARPS_K;
-//!else
-const SPAN = STEP;
-const LOADERS = THREADS;
-const OWNERS = 1u;
-//!end
-const PITCH = (SPAN + 8u) / 4u;
+const PITCH = (STEP + 8u) / 4u;
 const X_SIZE = TILE_T * PITCH;
 //!if BY_INPUT
 // Of each column all rows of the tile.
 const W_PITCH = (TILE_R + 8u) / 4u;
-const W_SIZE = SPAN * W_PITCH;
+const W_SIZE = STEP * W_PITCH;
 //!else
 const W_SIZE = TILE_R * PITCH;
 //!end
-var<workgroup> xh: array<vec4<f16>, OWNERS * BUFFERS * X_SIZE>;
-var<workgroup> wh: array<vec4<f16>, OWNERS * BUFFERS * W_SIZE>;
+var<workgroup> xh: array<vec4<f16>, BUFFERS * X_SIZE>;
+var<workgroup> wh: array<vec4<f16>, BUFFERS * W_SIZE>;
 // Sums on their way out: of each warp a fragment.
 const OUT_PITCH = 16u;
 const OUT_SIZE = 16u * OUT_PITCH;
 var<workgroup> sums: array<f32, WARPS_TR * WARPS_K * OUT_SIZE>;
 //!if SPLIT
 const LESS = 2048.0;
-var<workgroup> xl: array<vec4<f16>, OWNERS * BUFFERS * X_SIZE>;
-var<workgroup> wl: array<vec4<f16>, OWNERS * BUFFERS * W_SIZE>;
+var<workgroup> xl: array<vec4<f16>, BUFFERS * X_SIZE>;
+var<workgroup> wl: array<vec4<f16>, BUFFERS * W_SIZE>;
 var<workgroup> low_sums: array<f32, WARPS_TR * WARPS_K * OUT_SIZE>;
 //!end
 
 // Where a thread's fours of a row of x lie in shared memory, and its parts of W.
-const X_FOURS = SPAN / 4u;
-const X_ROWS = LOADERS / X_FOURS;
+const X_FOURS = STEP / 4u;
+const X_ROWS = THREADS / X_FOURS;
 //!if BY_INPUT
 const W_PARTS = TILE_R / W_WIDTH;
 //!else
-const W_PARTS = SPAN / W_WIDTH;
+const W_PARTS = STEP / W_WIDTH;
 //!end
-const W_ROWS = LOADERS / W_PARTS;
+const W_ROWS = THREADS / W_PARTS;
 
 @compute @workgroup_size(THREADS)
 fn main(
@@ -80,13 +69,6 @@ fn main(
     let warp_t = (warp % WARPS_T) * FRAGMENTS_T * 16u;
     let warp_r = (warp / WARPS_T % WARPS_R) * FRAGMENTS_R * 16u;
     let warp_k = warp / WARPS_TR;
-//!if PRIVATE
-    let owner = warp_k;
-    let loader = lane;
-//!else
-    const owner = 0u;
-    let loader = thread;
-//!end
 //!if PARTED
     let start = group.z * p.n.w;
     let end = min(cols, start + p.n.w);
@@ -113,30 +95,30 @@ fn main(
 //!end
 //!end
     // Neighbouring threads bring neighbouring values. Tokens and rows past the end repeat the last and are not stored.
-    let x_k = owner * SPAN + loader % X_FOURS * 4u;
-    let x_to = owner * X_SIZE + loader / X_FOURS * PITCH + loader % X_FOURS;
+    let x_k = thread % X_FOURS * 4u;
+    let x_to = thread / X_FOURS * PITCH + thread % X_FOURS;
 //!for i X_LOADS
-    let x_at_@i = x_place(job) + min(token0 + loader / X_FOURS + @iu * X_ROWS, p.n.y - 1u) * cols;
+    let x_at_@i = x_place(job) + min(token0 + thread / X_FOURS + @iu * X_ROWS, p.n.y - 1u) * cols;
 //!end
 //!if BY_INPUT
-    let line = min(row0 / W_WIDTH + loader % W_PARTS, (job.shape.y + W_WIDTH - 1u) / W_WIDTH - 1u);
-    let w_to = owner * W_SIZE + loader / W_PARTS * W_PITCH + loader % W_PARTS * (W_WIDTH / 4u);
+    let line = min(row0 / W_WIDTH + thread % W_PARTS, (job.shape.y + W_WIDTH - 1u) / W_WIDTH - 1u);
+    let w_to = thread / W_PARTS * W_PITCH + thread % W_PARTS * (W_WIDTH / 4u);
 //!for i W_LOADS
     let w_line_@i = line;
-    let w_k_@i = owner * SPAN + loader / W_PARTS + @iu * W_ROWS;
+    let w_k_@i = thread / W_PARTS + @iu * W_ROWS;
     let w_to_@i = w_to + @iu * W_ROWS * W_PITCH;
 //!end
 //!else
-    let w_to = owner * W_SIZE + loader / W_PARTS * PITCH + loader % W_PARTS * (W_WIDTH / 4u);
+    let w_to = thread / W_PARTS * PITCH + thread % W_PARTS * (W_WIDTH / 4u);
 //!for i W_LOADS
-    let w_line_@i = min(row0 + loader / W_PARTS + @iu * W_ROWS, job.shape.y - 1u);
-    let w_k_@i = owner * SPAN + loader % W_PARTS * W_WIDTH;
+    let w_line_@i = min(row0 + thread / W_PARTS + @iu * W_ROWS, job.shape.y - 1u);
+    let w_k_@i = thread % W_PARTS * W_WIDTH;
     let w_to_@i = w_to + @iu * W_ROWS * PITCH;
 //!end
 //!end
 //!if BRINGS_SOME
     // Of a small tile not all threads bring weights.
-    let brings_w = loader < W_THREADS;
+    let brings_w = thread < W_THREADS;
 //!else
     const brings_w = true;
 //!end
@@ -177,11 +159,7 @@ fn main(
             store_w(ws + w_to_@i, w_@a_@i, k0 + @au * STEP + w_k_@i);
 //!end
         }
-//!if ALONE
-        subgroupBarrier();
-//!else
         workgroupBarrier();
-//!end
         let next = min(k0 + (@au + AHEAD) * STEP, last);
 //!for i X_LOADS
         x_@a_@i = load_x(x_at_@i, next + x_k, cols);
@@ -196,12 +174,8 @@ fn main(
 //!end
         // Of two buffers, the one that comes next was read before the last barrier.
         buffer = (buffer + 1u) % BUFFERS;
-//!if ALONE
-        subgroupBarrier();
-//!else
 //!if ONE_BUFFER
         workgroupBarrier();
-//!end
 //!end
       }
 //!end

@@ -80,13 +80,6 @@ fn load_w(job: Job, line: u32, k: u32) -> Brought {
     }
 //!end
 //!if IS_HALF
-//!if WITH_F32
-    if job.shape.x == 0u {
-        let at = job.places.x + line * ((job.shape.z + 7u) & 0xfffffff8u) + k;
-        let v = vec4<u32>(weights1[at], weights1[at + 1u], weights1[at + 2u], weights1[at + 3u]);
-        return half4(bitcast<vec4<f32>>(v));
-    }
-//!end
     return weights_half[(job.places.x >> 1u) + line * (((job.shape.z + 7u) >> 3u) * 2u) + (k >> 2u)];
 //!else
     return fetch8(LAYOUT, job.places.xyz, job.shape.z, line, k >> 3u);

@@ -1,15 +1,11 @@
 // Inside linear_cooperative: multiplies sixteen columns of the step in shared memory, number @s of those that a warp has.
         {
-//!if PRIVATE
-            const slice = @su;
-//!else
             let slice = @su * WARPS_K + warp_k;
-//!end
-            let x_from = xs + owner * X_SIZE + warp_t * PITCH + slice * 4u;
+            let x_from = xs + warp_t * PITCH + slice * 4u;
 //!if BY_INPUT
-            let w_from = ws + owner * W_SIZE + slice * 16u * W_PITCH + warp_r / 4u;
+            let w_from = ws + slice * 16u * W_PITCH + warp_r / 4u;
 //!else
-            let w_from = ws + owner * W_SIZE + warp_r * PITCH + slice * 4u;
+            let w_from = ws + warp_r * PITCH + slice * 4u;
 //!end
 //!if COOPERATIVE
 //!for i FRAGMENTS_T
