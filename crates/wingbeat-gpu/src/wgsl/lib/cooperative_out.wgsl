@@ -17,7 +17,8 @@
     }
 //!end
 //!if OWN_SUMS
-    // Nobody else has sums of a warp's own fragment.
+    // Nobody else has sums of a warp's own fragment: a thread's stores to an array and its loads from it keep their order, and
+    // the barrier brings the warp's threads together.
     subgroupBarrier();
     for (var n = warp * 64u + lane; n < (warp + 1u) * 64u; n += 32u) {
 //!else
