@@ -16,6 +16,30 @@ fn matrix(backend: &GpuBackend, dtype: DType, rows: usize, cols: usize, sparse_i
     backend.matrix(&MatrixSource { sparse_input, ..source }).expect("a matrix")
 }
 
+/// Every adapter that has time stamps.
+fn timed_backends() -> impl Iterator<Item = GpuBackend> {
+    let open = |number| {
+        let mut options = GpuOptions::default();
+        options.adapter = AdapterChoice::Number(number);
+        GpuBackend::new(&options).expect("an adapter that is listed can be opened")
+    };
+    (0..adapters().len()).map(open).filter(|backend| {
+        let timed = backend.profile(true).is_ok();
+        if !timed {
+            eprintln!("skipped: {} has no time stamps", backend.describe());
+        }
+        timed
+    })
+}
+
+/// What ran since profiling began, which ends.
+fn kernels_run(backend: &GpuBackend) -> Vec<(&'static str, u64)> {
+    let mut times: Vec<_> = backend.kernel_times().iter().map(|time| (time.name, time.runs)).collect();
+    backend.profile(false).expect("no more time stamps");
+    times.sort();
+    times
+}
+
 /// Names and runs of the kernels of a channel mix that also has a product in f16, for some sequences.
 fn kernels(backend: &GpuBackend, dtype: DType, n_sequences: usize) -> Vec<(&'static str, u64)> {
     let vector = || backend.vector(&[0.5; C]).expect("a vector");
@@ -49,22 +73,12 @@ fn kernels(backend: &GpuBackend, dtype: DType, n_sequences: usize) -> Vec<(&'sta
     );
     pass.linear(&mut [Linear { sparse_x: true, ..Linear::new(&value, &hidden, &mut x, Activation::Add) }]);
     pass.submit().expect("a pass");
-    let mut times: Vec<_> = backend.kernel_times().iter().map(|time| (time.name, time.runs)).collect();
-    backend.profile(false).expect("no more time stamps");
-    times.sort();
-    times
+    kernels_run(backend)
 }
 
 #[test]
 fn a_channel_mix_takes_three_dispatches() {
-    for number in 0..adapters().len() {
-        let mut options = GpuOptions::default();
-        options.adapter = AdapterChoice::Number(number);
-        let backend = GpuBackend::new(&options).expect("an adapter that is listed can be opened");
-        if backend.profile(true).is_err() {
-            eprintln!("skipped: {} has no time stamps", backend.describe());
-            continue;
-        }
+    for backend in timed_backends() {
         for (dtype, first) in [(DType::F16, "shift_linear"), (DType::Q8_0, "shift_linear_int8")] {
             for n_sequences in [1, 2, 4] {
                 let expected = [("linear_sparse", 1), ("linear_sparse_sum", 1), (first, 1)];
@@ -111,22 +125,12 @@ fn time_mix(backend: &GpuBackend, lengths: &[usize]) -> Vec<(&'static str, u64)>
         head_size: C,
     });
     pass.submit().expect("a pass");
-    let mut times: Vec<_> = backend.kernel_times().iter().map(|time| (time.name, time.runs)).collect();
-    backend.profile(false).expect("no more time stamps");
-    times.sort();
-    times
+    kernels_run(backend)
 }
 
 #[test]
 fn the_time_mix_of_a_prompt_takes_three_dispatches() {
-    for number in 0..adapters().len() {
-        let mut options = GpuOptions::default();
-        options.adapter = AdapterChoice::Number(number);
-        let backend = GpuBackend::new(&options).expect("an adapter that is listed can be opened");
-        if backend.profile(true).is_err() {
-            eprintln!("skipped: {} has no time stamps", backend.describe());
-            continue;
-        }
+    for backend in timed_backends() {
         let chunks = [("wkv7_chunks", 1), ("wkv7_readout", 1), ("wkv7_scan", 1)];
         assert_eq!(time_mix(&backend, &[40]), chunks);
         // A step of another sequence goes along.

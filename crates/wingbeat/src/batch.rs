@@ -22,8 +22,9 @@ const ENDED_PART: usize = 4;
 ///
 /// A sequence is a [`Session`] with what it is to read and to write. All that are there take a token each a step; one that
 /// ends gives its session back and costs the others nothing from then on, and new ones may be added at any time. The text
-/// is the one that the session would write alone, with the same seed: on a CPU and with exact precision; where products of
-/// many rows are rounded otherwise than those of one, two tokens that are all but equally good may change places.
+/// is the one that the session would write alone, with the same seed, but for rounding: products of many rows are rounded
+/// otherwise than those of one, by default more so than with exact precision, so that two tokens that are all but equally good
+/// may change places. A batch of one sequence writes what its session would.
 ///
 /// Where a GPU chooses tokens, sequences whose sampler settings are equal but for the seed run together; others wait until
 /// those before them have ended. So do sequences beyond what a pass takes (some hundreds).

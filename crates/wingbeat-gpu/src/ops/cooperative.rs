@@ -379,15 +379,22 @@ pub(super) fn halves(buffer: &Buffer) -> Option<u32> {
 
 impl Tile {
     /// Nine numbers between dots: warps along tokens, rows and columns, fragments along tokens and rows, columns of a step,
-    /// buffers, steps ahead, parts. None where a workgroup's threads cannot share the tile out evenly.
+    /// buffers, steps ahead, parts. None unless all are powers of two and the threads can share the operands out evenly.
     pub(crate) fn parse(text: &str) -> Option<Tile> {
         let numbers: Vec<u32> = text.split('.').map_while(|n| n.parse().ok()).collect();
         let [a, b, c, d, e, step, buffers, ahead, parts] = numbers[..] else { return None };
-        let sound = [a, b, c, d, e, ahead, parts].iter().all(|n| (1..=16).contains(n))
-            && (1..=2).contains(&buffers)
-            && step <= 1024
-            && step % (16 * c).max(32) == 0
-            && (a * d * 16 * step).is_multiple_of(a * b * c * 128);
+        let small = numbers.iter().all(|n| n.is_power_of_two()) && [a, b, c, d, e].iter().all(|n| *n <= 16);
+        if !small || step > 1024 || buffers > 2 || ahead > 8 || parts > 64 {
+            return None;
+        }
+        // Powers of two: what is not less than the threads is a multiple of them.
+        let threads = a * b * c * 32;
+        let fours_of_x = a * d * 16 * step / 4;
+        let sound = threads <= 256
+            && step >= (16 * c).max(32)
+            && step / 4 <= threads
+            && b * e * 4 <= threads
+            && fours_of_x >= threads;
         sound.then(|| tile([a, b, c], [d, e], step, buffers, ahead, parts))
     }
 }

@@ -283,3 +283,29 @@ fn f32_among_others_meets_halves() {
         }
     }
 }
+
+#[test]
+fn tiles_to_try_must_be_sound() {
+    for tile in &TILES {
+        let Tile { warps: [a, b, c], fragments: [d, e], step, buffers, ahead, parts } = *tile;
+        let text = [a, b, c, d, e, step, buffers, ahead, parts].map(|n| n.to_string()).join(".");
+        let parsed = Tile::parse(&text).expect("a tile that is in use");
+        assert_eq!(format!("{parsed:?}"), format!("{tile:?}"));
+    }
+    for text in [
+        "",
+        "2.2.1.4.4.32.1.1",
+        "2.2.1.4.4.32.1.1.1.1",
+        "2.2.1.4.4.x.1.1.1",
+        "0.2.1.4.4.32.1.1.1",
+        "3.2.1.4.4.32.1.1.1",
+        "2.2.1.4.4.48.1.1.1",
+        "16.16.16.16.16.1024.2.8.16",
+        "1.1.1.1.1.1024.1.1.1",
+        "1.1.4.1.1.32.1.1.1",
+        "1.16.1.1.1.32.1.1.1",
+        "4294967295.1.1.1.1.32.1.1.1",
+    ] {
+        assert!(Tile::parse(text).is_none(), "{text}");
+    }
+}

@@ -111,7 +111,6 @@ fn store_w(to: u32, brought: Brought, k: u32) {
 //!end
 }
 
-
 // The largest half instead of an infinity.
 fn finite4(v: vec4<f32>) -> vec4<f32> {
     return clamp(v, vec4<f32>(-65504.0), vec4<f32>(65504.0));
