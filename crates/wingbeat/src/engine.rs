@@ -6,7 +6,9 @@ use std::{
     any::{Any, TypeId},
     convert::Infallible,
 };
-use wingbeat_backend::{Backend, DeviceSampling, KernelTime, SamplerStart, StateLayout, TokenSampler};
+use wingbeat_backend::{
+    Backend, DeviceSampling, KernelTime, SamplerStart, SlabView, StateLayout, TokenSampler,
+};
 use wingbeat_format::ModelFile;
 use wingbeat_gpu::{AdapterSummary, GpuBackend};
 use wingbeat_model::{Config, Forward, Output, Progress, Sequence, Version, Want};
@@ -38,6 +40,8 @@ pub(crate) trait Engine: Send + Sync {
     /// All slabs, in the layout's order.
     fn read_state(&self, state: &AnyState) -> Result<Vec<Vec<f32>>, Error>;
     fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error>;
+    /// A slab where it lies, where that is the host's memory.
+    fn view_slab<'a>(&self, state: &'a AnyState, slab: usize) -> Option<SlabView<'a>>;
     /// What a person should know about how the weights are kept.
     fn notes(&self) -> Vec<String>;
     fn profile(&self, on: bool) -> Result<(), Error>;
@@ -152,6 +156,10 @@ impl<B: Backend> Engine for On<B> {
 
     fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error> {
         Ok(self.backend.write_slab(state.downcast_mut().expect(OWN_STATE), slab, values)?)
+    }
+
+    fn view_slab<'a>(&self, state: &'a AnyState, slab: usize) -> Option<SlabView<'a>> {
+        self.backend.view_slab(own::<B>(state), slab)
     }
 
     fn forward(

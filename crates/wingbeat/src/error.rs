@@ -118,4 +118,22 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A value of a state that is not a number, or infinite.
+    #[error("{what}: state slab `{slab}`, value {index}: expected a finite number, found {found}")]
+    NotFinite {
+        /// Where the values come from: a file, or words for what was given.
+        what: String,
+        /// The slab.
+        slab: &'static str,
+        /// Which of its values, counted row-major.
+        index: usize,
+        /// The value.
+        found: f32,
+    },
+    /// States that cannot be blended.
+    #[error("blending states: {why}")]
+    Blend {
+        /// What is missing or wrong.
+        why: String,
+    },
 }

@@ -57,7 +57,7 @@ pub use session::{GenerateOptions, Generation, Session, StopReason};
 pub use state::{Slab, State};
 pub use timeline::Step;
 
-pub use wingbeat_backend::KernelTime;
+pub use wingbeat_backend::{KernelTime, SlabView};
 pub use wingbeat_cpu::{CpuOptions, Level};
 pub use wingbeat_format::{DType, FileFormat, FormatError, ModelFile};
 pub use wingbeat_gpu::{

@@ -226,9 +226,17 @@ impl Model {
     /// Reads a state that [`State::save`] wrote.
     ///
     /// # Errors
-    /// The file is no state, is damaged, or is another model's.
+    /// The file is no state, is damaged, has values that are not finite, or is another model's.
     pub fn load_state(&self, path: impl AsRef<Path>) -> Result<State, Error> {
         State::load(self, path.as_ref())
+    }
+
+    /// Reads a state from the bytes that [`State::to_bytes`] made: those of its file.
+    ///
+    /// # Errors
+    /// As [`Model::load_state`].
+    pub fn state_from_bytes(&self, bytes: &[u8]) -> Result<State, Error> {
+        State::from_bytes(self, bytes)
     }
 
     /// A session from the zero state.
