@@ -308,8 +308,10 @@ fn files_of_the_wrong_shape_or_type_are_refused() {
     let state = model.new_state().unwrap();
     state.save(&file).unwrap();
     let good = wingbeat::ModelFile::open(&file).unwrap();
-    // Metadata key to replace, tensor to replace (or leave out): what is said.
-    let said = |key: Option<(&str, &str)>, tensor: Option<(&str, Option<(DType, &[usize])>)>| {
+    /// What a tensor becomes; none where it is left out.
+    type Instead<'a> = Option<(DType, &'a [usize])>;
+    // Metadata key to replace, tensor to replace: what is said.
+    let said = |key: Option<(&str, &str)>, tensor: Option<(&str, Instead<'_>)>| {
         let mut metadata = Metadata::new();
         for (name, _) in good.metadata().iter() {
             let value = good.metadata().str(name).unwrap();
