@@ -58,6 +58,16 @@ impl State {
         Ok(State { any, model: self.model.clone(), n_tokens: self.n_tokens })
     }
 
+    /// Several copies, each of which goes its own way: cheaper than as many forks where it lives on a GPU.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn fork_many(&self, n: usize) -> Result<Vec<State>, Error> {
+        let (model, n_tokens) = (&self.model, self.n_tokens);
+        let states = model.inner.engine.fork_states(&self.any, n)?;
+        Ok(states.into_iter().map(|any| State { any, model: model.clone(), n_tokens }).collect())
+    }
+
     /// Names and shapes of the slabs.
     pub fn slabs(&self) -> &[SlabSpec] {
         &self.model.state_layout().slabs
@@ -68,7 +78,7 @@ impl State {
     /// # Errors
     /// There is no slab of that name, or the device failed.
     pub fn read(&self, name: &str) -> Result<Slab, Error> {
-        let index = self.slab_index(name)?;
+        let index = self.model.slab_index(name)?;
         let spec = &self.slabs()[index];
         let values = self.model.inner.engine.read_slab(&self.any, index)?;
         Ok(Slab { name: spec.name, shape: spec.shape.clone(), values })
@@ -93,7 +103,7 @@ impl State {
     /// # Errors
     /// There is no slab of that name, the number of values is wrong, or the device failed.
     pub fn write(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
-        let index = self.slab_index(name)?;
+        let index = self.model.slab_index(name)?;
         self.model.inner.engine.write_slab(&mut self.any, index, values)
     }
 
@@ -165,14 +175,6 @@ impl State {
         Ok(state)
     }
 
-    fn slab_index(&self, name: &str) -> Result<usize, Error> {
-        self.model.state_layout().find(name).ok_or_else(|| Error::NoSlab {
-            version: self.model.config().version.name(),
-            slab: name.to_owned(),
-            slabs: self.slabs().iter().map(|s| s.name).collect::<Vec<_>>().join(", "),
-        })
-    }
-
     /// A state may be used by its own model, opened once or twice, on the same kind of device.
     pub(crate) fn check_owner(&self, model: &Model, what: &str) -> Result<(), Error> {
         let same = std::sync::Arc::ptr_eq(&self.model.inner, &model.inner);
@@ -198,6 +200,18 @@ impl State {
 
     pub(crate) fn advance(&mut self, n_tokens: usize) {
         self.n_tokens += n_tokens as u64;
+    }
+}
+
+impl Model {
+    /// The number of a slab of its states.
+    pub(crate) fn slab_index(&self, name: &str) -> Result<usize, Error> {
+        let layout = self.state_layout();
+        layout.find(name).ok_or_else(|| Error::NoSlab {
+            version: self.config().version.name(),
+            slab: name.to_owned(),
+            slabs: layout.slabs.iter().map(|s| s.name).collect::<Vec<_>>().join(", "),
+        })
     }
 }
 
