@@ -15,6 +15,7 @@ pub struct SequenceRows {
 pub struct Batch {
     tokens: Vec<u32>,
     sequences: Vec<SequenceRows>,
+    rows_alike: bool,
 }
 
 impl Batch {
@@ -35,6 +36,19 @@ impl Batch {
     pub fn clear(&mut self) {
         self.tokens.clear();
         self.sequences.clear();
+        self.rows_alike = false;
+    }
+
+    /// Asks for rows that are computed alike however many there are: what comes of a sequence then does not depend on the
+    /// others of the pass, bit for bit, where the device can promise it (the CPU does, a GPU does not). It costs passes of
+    /// a few rows their fastest way.
+    pub fn set_rows_alike(&mut self, rows_alike: bool) {
+        self.rows_alike = rows_alike;
+    }
+
+    /// Whether rows are to be computed alike however many there are.
+    pub fn rows_alike(&self) -> bool {
+        self.rows_alike
     }
 
     /// The number of rows `T`.

@@ -136,6 +136,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// There is no memory for it.
     fn fork_state(&self, state: &Self::State) -> Result<Self::State, BackendError>;
 
+    /// Several copies of a state, on the device.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    fn fork_states(&self, state: &Self::State, n: usize) -> Result<Vec<Self::State>, BackendError> {
+        (0..n).map(|_| self.fork_state(state)).collect()
+    }
+
     /// Reads slab number `slab` of a state in the layout's shape (row-major f32).
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! and asserted.
 
 use crate::{Backend, BackendError, SlabAt};
+use std::ops::Range;
 
 /// `e^-½`: the factor in RWKV-7's decay `exp(-e^-½ · σ(·))` (RWKV-LM, rwkv_v7_numpy.py).
 pub const WKV7_DECAY_SCALE: f32 = 0.606_530_66;
@@ -326,8 +327,12 @@ pub trait Pass<B: Backend> {
     fn v7_readout(&mut self, args: V7Readout<'_, B>);
 
     /// `y[i] = x[rows[i]]`; `x (T, C)`, `y (at least rows.len(), C)`. From here on the pass has `rows.len()` rows for
-    /// [`Pass::layer_norm`] and [`Pass::linear`], the only operations allowed after it.
+    /// [`Pass::layer_norm`], [`Pass::linear`] and [`Pass::sum_rows`], the only operations allowed after it.
     fn select_rows(&mut self, x: &B::Buffer, rows: &[usize], y: &mut B::Buffer);
+
+    /// `y[i] = Σ x[t]` over the rows `t` of `ranges[i]`, one after the other in f32 or better; `x (T, C)`,
+    /// `y (at least ranges.len(), C)`. The ranges lie within the pass's rows.
+    fn sum_rows(&mut self, x: &B::Buffer, ranges: &[Range<usize>], y: &mut B::Buffer);
 
     /// Ends the pass: everything recorded is handed to the device.
     ///

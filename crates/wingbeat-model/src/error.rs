@@ -80,6 +80,14 @@ pub enum ModelError {
         /// Vocabulary size.
         vocab: usize,
     },
+    /// Layers that are not there, or logits of a part of the layers.
+    #[error("{found} layers cannot be run: the model has {n_layers}, and logits need all of them")]
+    PartOfLayers {
+        /// Layers asked for.
+        found: usize,
+        /// Layers there are.
+        n_layers: usize,
+    },
     /// The caller's progress callback asked to stop. States hold the tokens processed so far.
     #[error("stopped after {done} of {total} tokens")]
     Stopped {

@@ -14,6 +14,8 @@ use wingbeat_backend::{
 
 /// Rows that a pass may have at least, whatever the widths.
 const LEAST_PASS_ROWS: usize = 16;
+/// Tokens of a sequence that a device sums at most, in f32; sums of more are the host's, in f64.
+const MOST_SUM_TOKENS: usize = 64;
 
 /// Which rows of a sequence are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,19 +36,23 @@ pub struct Want {
     pub hidden: Rows,
     /// Logits `(V)`.
     pub logits: Rows,
+    /// The mean of all its tokens' hidden vectors.
+    pub mean: bool,
 }
 
 impl Want {
     /// Only the state is to move on.
-    pub const NOTHING: Want = Want { hidden: Rows::None, logits: Rows::None };
+    pub const NOTHING: Want = Want { hidden: Rows::None, logits: Rows::None, mean: false };
     /// The last token's hidden vector.
-    pub const LAST_HIDDEN: Want = Want { hidden: Rows::Last, logits: Rows::None };
+    pub const LAST_HIDDEN: Want = Want { hidden: Rows::Last, ..Want::NOTHING };
     /// The last token's logits.
-    pub const LAST_LOGITS: Want = Want { hidden: Rows::None, logits: Rows::Last };
+    pub const LAST_LOGITS: Want = Want { logits: Rows::Last, ..Want::NOTHING };
     /// Every token's logits.
-    pub const ALL_LOGITS: Want = Want { hidden: Rows::None, logits: Rows::All };
+    pub const ALL_LOGITS: Want = Want { logits: Rows::All, ..Want::NOTHING };
     /// Every token's hidden vector and logits.
-    pub const ALL: Want = Want { hidden: Rows::All, logits: Rows::All };
+    pub const ALL: Want = Want { hidden: Rows::All, logits: Rows::All, mean: false };
+    /// The mean of all tokens' hidden vectors.
+    pub const MEAN_HIDDEN: Want = Want { mean: true, ..Want::NOTHING };
 }
 
 /// One sequence of a forward call.
@@ -68,6 +74,19 @@ pub struct Output {
     pub hidden: Vec<f32>,
     /// Logits `(rows, V)`: no, one or `T` rows, as wanted.
     pub logits: Vec<f32>,
+    /// The mean hidden vector `(C)`, if it is wanted and there is a token.
+    pub mean: Vec<f32>,
+}
+
+/// How a call is computed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForwardOptions {
+    /// Layers beyond this many are not run, and hidden vectors are the residual stream there, without `ln_out`: no logits
+    /// can be wanted, and the states are of these layers only. None: all layers.
+    pub n_layers: Option<usize>,
+    /// What comes of a sequence does not depend on the others of the call, bit for bit where the device promises it
+    /// ([`Batch::set_rows_alike`]).
+    pub rows_alike: bool,
 }
 
 /// How far a forward call is.
@@ -87,9 +106,9 @@ pub trait Network<B: Backend>: Send + Sync {
     fn state_layout(&self) -> &StateLayout;
     /// Widths of the activation buffers that [`Network::layers`] works in; the first is `C`, the residual stream.
     fn scratch_widths(&self) -> Vec<usize>;
-    /// Runs the embedding and all layers; leaves the residual stream `(T, C)` in `scratch[0]`. `scratch[1]` is `(T, C)`
+    /// Runs the embedding and the first `n_layers` layers; leaves the residual stream `(T, C)` in `scratch[0]`. `scratch[1]` is `(T, C)`
     /// too and free afterwards.
-    fn layers(&self, pass: &mut B::Pass<'_>, scratch: &mut [B::Buffer]);
+    fn layers(&self, n_layers: usize, pass: &mut B::Pass<'_>, scratch: &mut [B::Buffer]);
     /// The norm before the head.
     fn ln_out(&self) -> &LayerNorm<B>;
     /// `(V, C)`.
@@ -114,6 +133,13 @@ struct Scratch<B: Backend> {
     logits_rows: usize,
     /// `(logits_rows, V)`.
     logits: Option<B::Buffer>,
+    sums_rows: usize,
+    /// `(sums_rows, C)`: sums of hidden vectors.
+    sums: Option<B::Buffer>,
+    /// The same on the host.
+    sums_read: Vec<f32>,
+    /// For each sequence whose mean is wanted, the sum of its hidden vectors so far `(C)`.
+    totals: Vec<f64>,
     batch: Batch,
     plan: Plan,
 }
@@ -127,6 +153,10 @@ impl<B: Backend> Forward<B> {
             selected: Vec::new(),
             logits_rows: 0,
             logits: None,
+            sums_rows: 0,
+            sums: None,
+            sums_read: Vec::new(),
+            totals: Vec::new(),
             batch: Batch::new(),
             plan: Plan::default(),
         };
@@ -154,7 +184,7 @@ impl<B: Backend> Forward<B> {
                 })
                 .collect();
             let scratch = &mut *self.scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            scratch.plan.begin(self, &sequences);
+            scratch.plan.begin(self, &sequences, ForwardOptions::default());
             if scratch.plan.next(&sequences) {
                 // Dropped, not submitted.
                 let _ = self.record(scratch, backend, &mut sequences, |b, s| backend.begin(b, s))?;
@@ -189,12 +219,13 @@ impl<B: Backend> Forward<B> {
     /// `progress` is called after every pass and stops the call by returning false.
     ///
     /// # Errors
-    /// A token is outside the vocabulary (nothing has been changed then), the device fails, or `progress` stopped it
-    /// (the states hold the tokens done so far then).
+    /// A token is outside the vocabulary, there are not so many layers, or logits are wanted of a part of them (nothing has
+    /// been changed then), the device fails, or `progress` stopped it (the states hold the tokens done so far then).
     pub fn run(
         &self,
         backend: &B,
         sequences: &mut [Sequence<'_, B::State>],
+        options: ForwardOptions,
         outputs: &mut Vec<Output>,
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<(), ModelError> {
@@ -209,6 +240,12 @@ impl<B: Backend> Forward<B> {
                 });
             }
         }
+        if let Some(found) = options.n_layers {
+            let n_layers = self.config().n_layers;
+            if found > n_layers || sequences.iter().any(|s| s.want.logits != Rows::None) {
+                return Err(ModelError::PartOfLayers { found, n_layers });
+            }
+        }
         // A thread that panicked under this lock left buffers whose contents are rewritten anyway.
         let scratch = &mut *self.scratch.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let total = sequences.iter().map(|s| s.tokens.len()).sum();
@@ -216,8 +253,11 @@ impl<B: Backend> Forward<B> {
         for output in outputs.iter_mut() {
             output.hidden.clear();
             output.logits.clear();
+            output.mean.clear();
         }
-        scratch.plan.begin(self, sequences);
+        scratch.plan.begin(self, sequences, options);
+        scratch.totals.clear();
+        scratch.totals.resize(scratch.plan.n_means * self.config().n_channels, 0.0);
         let mut done = 0;
         while scratch.plan.next(sequences) {
             self.run_pass(backend, scratch, sequences, outputs)?;
@@ -230,6 +270,7 @@ impl<B: Backend> Forward<B> {
                 return Err(ModelError::Stopped { done, total });
             }
         }
+        scratch.means(self.config().n_channels, sequences, outputs);
         Ok(())
     }
 
@@ -242,9 +283,14 @@ impl<B: Backend> Forward<B> {
     ) -> Result<(), ModelError> {
         self.record(scratch, backend, sequences, |batch, states| backend.begin(batch, states))?.0.submit()?;
         let Config { n_channels, n_vocab, .. } = *self.config();
-        let Scratch { selected, logits, plan, .. } = scratch;
+        let Scratch { buffers, selected, logits, plan, sums, sums_read, totals, .. } = scratch;
         let part = &plan.part;
-        if let Some(hidden) = selected.get(1) {
+        let hidden = match plan.options.n_layers {
+            None => selected.get(1),
+            Some(_) if part.hidden_rows.len() == part.n_rows => buffers.first(),
+            Some(_) => selected.first(),
+        };
+        if let Some(hidden) = hidden {
             let kept = part.hidden_rows.iter().enumerate().filter(|(_, row)| row.keep);
             let kept = kept.map(|(at, row)| (row.sequence, at));
             read_rows(backend, hidden, n_channels, kept, outputs.iter_mut().map(|o| &mut o.hidden))?;
@@ -252,6 +298,14 @@ impl<B: Backend> Forward<B> {
         if let Some(logits) = logits {
             let rows = part.logits_rows.iter().enumerate().map(|(at, row)| (row.sequence, at));
             read_rows(backend, logits, n_vocab, rows, outputs.iter_mut().map(|o| &mut o.logits))?;
+        }
+        if let (Some(sums), false) = (sums, part.sums.is_empty()) {
+            sums_read.resize(part.sums.len() * n_channels, 0.0);
+            backend.read(sums, 0, sums_read)?;
+            for (sum, values) in part.sums.iter().zip(sums_read.chunks_exact(n_channels)) {
+                let total = &mut totals[sum.mean * n_channels..][..n_channels];
+                total.iter_mut().zip(values).for_each(|(total, value)| *total += f64::from(*value));
+            }
         }
         Ok(())
     }
@@ -275,7 +329,7 @@ impl<B: Backend> Forward<B> {
             .iter_mut()
             .map(|state| Sequence { state: &mut **state, tokens: &[0], want: Want::LAST_LOGITS, taken: 0 })
             .collect();
-        scratch.plan.begin(self, &sequences);
+        scratch.plan.begin(self, &sequences, ForwardOptions::default());
         if !scratch.plan.next(&sequences) {
             return Ok(());
         }
@@ -295,9 +349,10 @@ impl<B: Backend> Forward<B> {
         begin: impl FnOnce(&'a Batch, States<'a, B::State>) -> Result<B::Pass<'a>, BackendError>,
     ) -> Result<(B::Pass<'a>, Option<&'a B::Buffer>), ModelError> {
         scratch.grow(backend, &*self.network)?;
-        let Scratch { buffers, selected, logits, batch, plan, .. } = scratch;
+        let Scratch { buffers, selected, logits, batch, plan, sums, .. } = scratch;
         let part = &plan.part;
         batch.clear();
+        batch.set_rows_alike(plan.options.rows_alike);
         let mut states = States::new();
         let mut pieces = part.pieces.iter().peekable();
         for (index, sequence) in sequences.iter_mut().enumerate() {
@@ -307,9 +362,21 @@ impl<B: Backend> Forward<B> {
             }
         }
         let mut pass = begin(batch, states)?;
-        self.network.layers(&mut pass, buffers);
+        let n_layers = plan.options.n_layers.unwrap_or(self.config().n_layers);
+        self.network.layers(n_layers, &mut pass, buffers);
         let n_outputs = part.hidden_rows.len();
-        if n_outputs > 0 {
+        let ranges: SmallVec<[Range<usize>; 8]> = part.sums.iter().map(|sum| sum.rows.clone()).collect();
+        if n_outputs > 0 && plan.options.n_layers.is_some() {
+            let rows: SmallVec<[usize; 8]> = part.hidden_rows.iter().map(|o| o.row).collect();
+            let mut x = &buffers[0];
+            if n_outputs < part.n_rows {
+                pass.select_rows(x, &rows, &mut selected[0]);
+                x = &selected[0];
+            }
+            if let (Some(sums), false) = (sums, ranges.is_empty()) {
+                pass.sum_rows(x, &ranges, sums);
+            }
+        } else if n_outputs > 0 {
             let [x, hidden] = &mut selected[..] else { panic!("two buffers, see Scratch::grow") };
             let rows: SmallVec<[usize; 8]> = part.hidden_rows.iter().map(|o| o.row).collect();
             if n_outputs == part.n_rows {
@@ -318,6 +385,9 @@ impl<B: Backend> Forward<B> {
             } else {
                 pass.select_rows(&buffers[0], &rows, x);
                 pass.layer_norm(x, self.network.ln_out(), hidden);
+            }
+            if let (Some(sums), false) = (sums, ranges.is_empty()) {
+                pass.sum_rows(hidden, &ranges, sums);
             }
             if let (Some(logits), false) = (&mut *logits, part.logits_rows.is_empty()) {
                 let rows: SmallVec<[usize; 8]> = part.logits_rows.iter().map(|o| o.row).collect();
@@ -382,7 +452,22 @@ impl<B: Backend> Scratch<B> {
             self.logits = Some(backend.buffer(logits, network.config().n_vocab)?);
             self.logits_rows = logits;
         }
+        let sums = part.sums.len();
+        if self.sums_rows < sums {
+            self.sums = None;
+            self.sums = Some(backend.buffer(sums, network.config().n_channels)?);
+            self.sums_rows = sums;
+        }
         Ok(())
+    }
+
+    /// Turns the sums of a call that is done into means.
+    fn means<S>(&mut self, n_channels: usize, sequences: &[Sequence<'_, S>], outputs: &mut [Output]) {
+        let wanted = sequences.iter().zip(outputs).filter(|(sequence, _)| wants_mean(sequence));
+        for ((sequence, output), total) in wanted.zip(self.totals.chunks_exact(n_channels)) {
+            let n = sequence.tokens.len() as f64;
+            output.mean.extend(total.iter().map(|sum| (sum / n) as f32));
+        }
     }
 }
 
@@ -401,6 +486,19 @@ struct OutputRow {
     keep: bool,
 }
 
+/// Rows whose sum is a part of a sequence's mean.
+struct SumRows {
+    /// Which of the means.
+    mean: usize,
+    /// Among the pass's `hidden_rows`.
+    rows: Range<usize>,
+}
+
+/// Whether a sequence has a mean to give.
+fn wants_mean<S>(sequence: &Sequence<'_, S>) -> bool {
+    sequence.want.mean && !sequence.tokens.is_empty()
+}
+
 /// The rows of one pass.
 #[derive(Default)]
 struct Part {
@@ -409,13 +507,23 @@ struct Part {
     /// Every row that leads to an output.
     hidden_rows: Vec<OutputRow>,
     logits_rows: Vec<OutputRow>,
+    sums: Vec<SumRows>,
 }
 
-/// Cuts a call into passes: sequences in order, as many rows as the limits permit.
+/// Cuts a call into passes: sequences one after the other, as many rows as the limits permit.
 #[derive(Default)]
 struct Plan {
+    options: ForwardOptions,
     max_rows: usize,
     max_logits: usize,
+    /// Tokens of a sequence that are summed together: a part of it that is not its end has a multiple of so many. Sums then
+    /// do not depend on how the call is cut into passes.
+    sum_tokens: usize,
+    /// Sequences whose means are wanted, and which of them the next one is.
+    n_means: usize,
+    next_mean: usize,
+    /// Sequences before this one are done.
+    first: usize,
     /// Next token of each sequence.
     next: Vec<usize>,
     /// The pass under way.
@@ -423,13 +531,24 @@ struct Plan {
 }
 
 impl Plan {
-    fn begin<B: Backend>(&mut self, forward: &Forward<B>, sequences: &[Sequence<'_, B::State>]) {
+    fn begin<B: Backend>(
+        &mut self,
+        forward: &Forward<B>,
+        sequences: &[Sequence<'_, B::State>],
+        options: ForwardOptions,
+    ) {
         // Passes of about the same size: each reads all weights, whatever it does with them.
         let total: usize = sequences.iter().map(|s| s.tokens.len()).sum();
         let limit = forward.max_pass_rows();
         let n_passes = total.div_ceil(limit).max(1);
-        self.max_rows = total.div_ceil(n_passes).next_multiple_of(8).clamp(1, limit);
+        self.options = options;
+        self.sum_tokens = (1 << (limit / 2).max(1).ilog2()).min(MOST_SUM_TOKENS);
+        self.n_means = sequences.iter().filter(|sequence| wants_mean(sequence)).count();
+        self.next_mean = 0;
+        let unit = if self.n_means > 0 { self.sum_tokens } else { 8 };
+        self.max_rows = total.div_ceil(n_passes).next_multiple_of(unit).clamp(1, limit);
         self.max_logits = forward.max_logits_rows;
+        self.first = 0;
         self.next.clear();
         self.next.resize(sequences.len(), 0);
     }
@@ -441,11 +560,24 @@ impl Plan {
         part.hidden_rows.clear();
         part.logits_rows.clear();
         part.n_rows = 0;
-        for (index, sequence) in sequences.iter().enumerate() {
+        part.sums.clear();
+        for (index, sequence) in sequences.iter().enumerate().skip(self.first) {
             let start = self.next[index];
             let end = sequence.tokens.len();
+            let mean = wants_mean(sequence);
+            let room = self.max_rows - part.n_rows;
+            let mut most = end;
+            if mean && end - start > room {
+                most = ((start + room) / self.sum_tokens * self.sum_tokens).max(start);
+                if most == start && part.n_rows > 0 {
+                    break;
+                }
+                // Only where sums were cut already.
+                most = if most == start { start + room } else { most };
+            }
+            let first_hidden = part.hidden_rows.len();
             let mut tokens = start..start;
-            while tokens.end < end && part.n_rows < self.max_rows {
+            while tokens.end < most && part.n_rows < self.max_rows {
                 let wanted = |rows| match rows {
                     Rows::None => false,
                     Rows::Last => tokens.end + 1 == end,
@@ -459,17 +591,33 @@ impl Plan {
                     let row = part.hidden_rows.len();
                     part.logits_rows.push(OutputRow { sequence: index, row, keep: hidden });
                 }
-                if hidden || logits {
+                if hidden || logits || mean {
                     part.hidden_rows.push(OutputRow { sequence: index, row: part.n_rows, keep: hidden });
                 }
                 tokens.end += 1;
                 part.n_rows += 1;
             }
             self.next[index] = tokens.end;
+            if mean {
+                // From one multiple to the next.
+                let mut at = tokens.start;
+                while at < tokens.end {
+                    let next = ((at / self.sum_tokens + 1) * self.sum_tokens).min(tokens.end);
+                    let rows = first_hidden + at - tokens.start..first_hidden + next - tokens.start;
+                    part.sums.push(SumRows { mean: self.next_mean, rows });
+                    at = next;
+                }
+            }
+            // Sequences are done in order.
+            let is_done = tokens.end == end;
+            if is_done {
+                self.first = index + 1;
+                self.next_mean += usize::from(mean);
+            }
             if !tokens.is_empty() {
                 part.pieces.push(Piece { sequence: index, tokens });
             }
-            if part.n_rows == self.max_rows {
+            if part.n_rows == self.max_rows || !is_done {
                 break;
             }
         }

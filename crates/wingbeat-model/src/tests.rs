@@ -1,7 +1,7 @@
 //! Files that are nearly models: what the detector, the config and the catalog say about them; and the orientations
 //! of low-rank matrices.
 
-use crate::{Catalog, Layout, Sequence, Version, Want};
+use crate::{Catalog, ForwardOptions, Layout, Sequence, Version, Want};
 use std::path::{Path, PathBuf};
 use wingbeat_backend::{Backend, Orientation, reference::Reference};
 use wingbeat_format::{DType, Metadata, ModelFile, TensorSpec, Value, gguf, safetensors};
@@ -222,7 +222,7 @@ fn logits(file: &ModelFile) -> Vec<f32> {
     let mut state = Reference.state(model.state_layout()).unwrap();
     let sequence = Sequence { state: &mut state, tokens: &[1, 2, 3], want: Want::LAST_LOGITS, taken: 0 };
     let mut outputs = Vec::new();
-    model.run(&Reference, &mut [sequence], &mut outputs, &mut |_| true).unwrap();
+    model.run(&Reference, &mut [sequence], ForwardOptions::default(), &mut outputs, &mut |_| true).unwrap();
     outputs.remove(0).logits
 }
 

@@ -11,7 +11,7 @@ use wingbeat_backend::{
 };
 use wingbeat_format::ModelFile;
 use wingbeat_gpu::{AdapterSummary, GpuBackend};
-use wingbeat_model::{Config, Forward, Output, Progress, Sequence, Version, Want};
+use wingbeat_model::{Config, Forward, ForwardOptions, Output, Progress, Sequence, Version, Want};
 
 /// A state of some backend; only the engine that made it knows its type.
 pub(crate) type AnyState = Box<dyn Any + Send + Sync>;
@@ -36,6 +36,7 @@ pub(crate) trait Engine: Send + Sync {
     fn state_type(&self) -> TypeId;
     fn new_state(&self) -> Result<AnyState, Error>;
     fn fork_state(&self, state: &AnyState) -> Result<AnyState, Error>;
+    fn fork_states(&self, state: &AnyState, n: usize) -> Result<Vec<AnyState>, Error>;
     fn read_slab(&self, state: &AnyState, slab: usize) -> Result<Vec<f32>, Error>;
     /// All slabs, in the layout's order.
     fn read_state(&self, state: &AnyState) -> Result<Vec<Vec<f32>>, Error>;
@@ -52,6 +53,7 @@ pub(crate) trait Engine: Send + Sync {
     fn forward(
         &self,
         sequences: &mut [AnySequence<'_>],
+        options: ForwardOptions,
         outputs: &mut Vec<Output>,
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<(), Error>;
@@ -125,6 +127,11 @@ impl<B: Backend> Engine for On<B> {
         Ok(Box::new(self.backend.fork_state(own::<B>(state))?))
     }
 
+    fn fork_states(&self, state: &AnyState, n: usize) -> Result<Vec<AnyState>, Error> {
+        let states = self.backend.fork_states(own::<B>(state), n)?;
+        Ok(states.into_iter().map(|state| Box::new(state) as AnyState).collect())
+    }
+
     fn read_slab(&self, state: &AnyState, slab: usize) -> Result<Vec<f32>, Error> {
         Ok(self.backend.read_slab(own::<B>(state), slab)?)
     }
@@ -165,6 +172,7 @@ impl<B: Backend> Engine for On<B> {
     fn forward(
         &self,
         sequences: &mut [AnySequence<'_>],
+        options: ForwardOptions,
         outputs: &mut Vec<Output>,
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<(), Error> {
@@ -177,7 +185,7 @@ impl<B: Backend> Engine for On<B> {
                 taken: 0,
             })
             .collect();
-        let result = self.forward.run(&self.backend, &mut own, outputs, progress);
+        let result = self.forward.run(&self.backend, &mut own, options, outputs, progress);
         let taken: SmallVec<[usize; 4]> = own.iter().map(|s| s.taken).collect();
         drop(own);
         sequences.iter_mut().zip(taken).for_each(|(s, taken)| s.taken = taken);

@@ -97,6 +97,40 @@ pub enum Error {
     /// Generation was asked for before any token was run.
     #[error("nothing to continue: the session has not run a token since it was made or last stopped")]
     NothingToContinue,
+    /// A text, prompt or choice without a token.
+    #[error("{what} {index} (counted from 0) is empty: expected at least one token")]
+    EmptyInput {
+        /// text, prompt or choice.
+        what: &'static str,
+        /// Which of them.
+        index: usize,
+    },
+    /// A layer that the model does not have.
+    #[error("there is no layer {layer}: the model has {n_layers}, counted from 0")]
+    NoLayer {
+        /// The layer asked for.
+        layer: usize,
+        /// How many there are.
+        n_layers: usize,
+    },
+    /// An embedding with a value that is no number, or infinite.
+    #[error("the embedding of text {text} is not finite: value {index} is {value}")]
+    NotFinite {
+        /// Which text, from 0.
+        text: usize,
+        /// Which value of its embedding.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// More embeddings than there is memory for.
+    #[error("no memory for the embeddings of {texts} texts: {bytes} bytes")]
+    NoRoomForEmbeddings {
+        /// Texts.
+        texts: usize,
+        /// Bytes that their embeddings need.
+        bytes: usize,
+    },
     /// Perplexity of an empty text.
     #[error("the text is empty: there is no token to predict")]
     EmptyText,
@@ -120,7 +154,7 @@ pub enum Error {
     },
     /// A value of a state that is not a number, or infinite.
     #[error("{what}: state slab `{slab}`, value {index}: expected a finite number, found {found}")]
-    NotFinite {
+    StateNotFinite {
         /// Where the values come from: a file, or words for what was given.
         what: String,
         /// The slab.

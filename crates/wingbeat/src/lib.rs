@@ -3,7 +3,8 @@
 //!
 //! This crate is the engine that programs use; it puts the others together. A [`Model`] is a file on a device, a
 //! [`State`] is what a model remembers of a text, a [`Session`] is a conversation or a continuation under way, a
-//! [`Batch`] has many of them generate together, a [`Sampler`](sampler::Sampler) picks tokens. The path from file to text:
+//! [`Batch`] has many of them generate together, a [`Sampler`](sampler::Sampler) picks tokens; [`Model::embed`] makes
+//! vectors of texts, [`Model::continue_batch`] asks a document's state many things at once. The path from file to text:
 //!
 //! ```text
 //! file ─▶ weights ─▶ model ─▶ backend ─▶ logits · hidden vectors · state ─▶ session (sampler, stops) ─▶ text
@@ -32,6 +33,8 @@ mod batch;
 pub mod chat;
 pub mod convert;
 mod device;
+mod documents;
+mod embed;
 mod engine;
 mod error;
 mod fingerprint;
@@ -48,6 +51,8 @@ mod trail;
 
 pub use batch::{Batch, BatchEnd, BatchEvent};
 pub use device::Device;
+pub use documents::{Answer, Choice};
+pub use embed::{EmbedOptions, EmbeddingOf, Embeddings, Pooling};
 pub use error::Error;
 #[cfg(feature = "demo")]
 pub use model::demo_file;
@@ -63,5 +68,5 @@ pub use wingbeat_format::{DType, FileFormat, FormatError, ModelFile};
 pub use wingbeat_gpu::{
     AdapterChoice, AdapterKind, AdapterSummary, Capabilities, GpuError, GpuOptions, Without, adapters,
 };
-pub use wingbeat_model::{Config, ModelError, Output, Progress, Rows, Version, Want};
+pub use wingbeat_model::{Config, ForwardOptions, ModelError, Output, Progress, Rows, Version, Want};
 pub use wingbeat_tokenizer::{StreamDecoder, Tokenizer, TokenizerError, Vocabulary};

@@ -17,7 +17,7 @@ use wingbeat_backend::{KernelTime, StateLayout, reference::Reference};
 use wingbeat_cpu::{CpuBackend, CpuOptions};
 use wingbeat_format::{Array, ModelFile};
 use wingbeat_gpu::{AdapterSummary, GpuBackend, GpuError, GpuOptions};
-use wingbeat_model::{Config, ModelError, Output, Progress, Version, Want};
+use wingbeat_model::{Config, ForwardOptions, ModelError, Output, Progress, Version, Want};
 use wingbeat_tokenizer::{Tokenizer, Vocabulary};
 
 /// Vocabulary size of the World models: ids 0 to 65529, padded.
@@ -284,6 +284,20 @@ impl Model {
         outputs: &mut Vec<Output>,
         progress: &mut dyn FnMut(Progress) -> bool,
     ) -> Result<(), Error> {
+        self.forward_as(sequences, ForwardOptions::default(), outputs, progress)
+    }
+
+    /// As [`Model::forward_into`], computed as asked for.
+    ///
+    /// # Errors
+    /// As [`Model::forward_into`], and [`ModelError::PartOfLayers`](crate::ModelError::PartOfLayers).
+    pub fn forward_as(
+        &self,
+        sequences: &mut [Sequence<'_>],
+        options: ForwardOptions,
+        outputs: &mut Vec<Output>,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<(), Error> {
         for sequence in sequences.iter() {
             sequence.state.check_owner(self, "a state given to forward")?;
         }
@@ -291,7 +305,7 @@ impl Model {
             .iter_mut()
             .map(|s| AnySequence { state: s.state.any_mut(), tokens: s.tokens, want: s.want, taken: 0 })
             .collect();
-        let result = self.inner.engine.forward(&mut any, outputs, progress);
+        let result = self.inner.engine.forward(&mut any, options, outputs, progress);
         let taken: SmallVec<[usize; 4]> = any.iter().map(|s| s.taken).collect();
         drop(any);
         for (sequence, taken) in sequences.iter_mut().zip(taken) {

@@ -66,7 +66,7 @@ impl Model {
 }
 
 /// `-ln softmax(logits)[target]`, in f64.
-fn surprise(logits: &[f32], target: u32) -> f64 {
+pub(crate) fn surprise(logits: &[f32], target: u32) -> f64 {
     let largest = logits.iter().fold(f32::NEG_INFINITY, |m, &x| m.max(x));
     let sum: f64 = logits.iter().map(|&x| f64::from(x - largest).exp()).sum();
     sum.ln() + f64::from(largest) - logits.get(target as usize).map_or(f64::NEG_INFINITY, |&x| f64::from(x))

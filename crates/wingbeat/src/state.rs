@@ -89,6 +89,16 @@ impl State {
         Ok(State { any, model: self.model.clone(), n_tokens: self.n_tokens })
     }
 
+    /// Several copies, each of which goes its own way: cheaper than as many forks where it lives on a GPU.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn fork_many(&self, n: usize) -> Result<Vec<State>, Error> {
+        let (model, n_tokens) = (&self.model, self.n_tokens);
+        let states = model.inner.engine.fork_states(&self.any, n)?;
+        Ok(states.into_iter().map(|any| State { any, model: model.clone(), n_tokens }).collect())
+    }
+
     /// Names and shapes of the slabs.
     pub fn slabs(&self) -> &[SlabSpec] {
         &self.model.state_layout().slabs
@@ -100,7 +110,7 @@ impl State {
     /// # Errors
     /// There is no slab of that name.
     pub fn view(&self, name: &str) -> Result<Option<SlabView<'_>>, Error> {
-        Ok(self.model.inner.engine.view_slab(&self.any, self.slab_index(name)?))
+        Ok(self.model.inner.engine.view_slab(&self.any, self.model.slab_index(name)?))
     }
 
     /// Copies a slab to the host.
@@ -108,7 +118,7 @@ impl State {
     /// # Errors
     /// There is no slab of that name, or the device failed.
     pub fn read(&self, name: &str) -> Result<Slab, Error> {
-        let index = self.slab_index(name)?;
+        let index = self.model.slab_index(name)?;
         let spec = &self.slabs()[index];
         let values = self.model.inner.engine.read_slab(&self.any, index)?;
         Ok(Slab { name: spec.name, shape: spec.shape.clone(), values })
@@ -134,7 +144,7 @@ impl State {
     /// There is no slab of that name, the number of values is wrong, one of them is not finite (nothing has been changed
     /// then), or the device failed.
     pub fn write(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
-        let index = self.slab_index(name)?;
+        let index = self.model.slab_index(name)?;
         check_finite("the values given", &self.slabs()[index], values)?;
         self.model.inner.engine.write_slab(&mut self.any, index, values)
     }
@@ -159,14 +169,6 @@ impl State {
             }
         }
         Ok(true)
-    }
-
-    fn slab_index(&self, name: &str) -> Result<usize, Error> {
-        self.model.state_layout().find(name).ok_or_else(|| Error::NoSlab {
-            version: self.model.config().version.name(),
-            slab: name.to_owned(),
-            slabs: self.slabs().iter().map(|s| s.name).collect::<Vec<_>>().join(", "),
-        })
     }
 
     /// A state may be used by its own model, opened once or twice, on the same kind of device.
@@ -197,6 +199,18 @@ impl State {
     }
 }
 
+impl Model {
+    /// The number of a slab of its states.
+    pub(crate) fn slab_index(&self, name: &str) -> Result<usize, Error> {
+        let layout = self.state_layout();
+        layout.find(name).ok_or_else(|| Error::NoSlab {
+            version: self.config().version.name(),
+            slab: name.to_owned(),
+            slabs: layout.slabs.iter().map(|s| s.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+}
+
 fn same_bits(a: &[f32], b: &[f32]) -> bool {
     bytemuck::cast_slice::<f32, u32>(a) == bytemuck::cast_slice::<f32, u32>(b)
 }
@@ -209,6 +223,6 @@ fn check_finite(what: &str, slab: &SlabSpec, values: &[f32]) -> Result<(), Error
     let Some(chunk) = values.chunks(TOGETHER).position(is_bad) else { return Ok(()) };
     let bad = values.iter().enumerate().skip(chunk * TOGETHER).find(|(_, value)| !value.is_finite());
     bad.map_or(Ok(()), |(index, &found)| {
-        Err(Error::NotFinite { what: what.to_owned(), slab: slab.name, index, found })
+        Err(Error::StateNotFinite { what: what.to_owned(), slab: slab.name, index, found })
     })
 }

@@ -1,4 +1,4 @@
-//! Layer norm, token shift, row selection.
+//! Layer norm, token shift, selection and sums of rows.
 
 use super::{Case, random_matrix};
 use crate::{
@@ -271,6 +271,35 @@ pub fn select_rows<B: Backend>(backend: &B) {
     pass.submit().expect("a pass");
     case.compare("selected", &some, &rsome, 4, width, 0.0);
     case.compare("normed", &y, &ry, 4, width, ELEMENTWISE_REL);
+}
+
+/// [`Pass::sum_rows`], of all rows and of selected ones.
+pub fn sum_rows<B: Backend>(backend: &B) {
+    for (seed, width) in WIDTHS.into_iter().enumerate() {
+        let mut case = Case::new(backend, seed as u64, format!("sum_rows C={width}"));
+        let batch = case.batch(&[70, 1, 34], 2);
+        let rows = batch.n_rows();
+        let values = case.random.normals(rows * width);
+        let ((x, rx), (mut some, mut rsome)) =
+            (case.buffers(rows, width, &values), case.buffers(4, width, &values[..4 * width]));
+        let ranges = [0..64, 64..70, 70..71, 71..105];
+        let (mut all, mut rall) = case.buffers(4, width, &values[..4 * width]);
+        let (mut y, mut ry) = case.buffers(2, width, &values[..2 * width]);
+        let layout = StateLayout { slabs: Vec::new() };
+        let (mut states, mut rstates) = case.states(&layout, 3);
+        let mut pass = backend.begin(&batch, states.iter_mut().collect()).expect("a pass");
+        pass.sum_rows(&x, &ranges, &mut all);
+        pass.select_rows(&x, &[104, 0, 3, 3], &mut some);
+        pass.sum_rows(&some, &[0..1, 1..4], &mut y);
+        pass.submit().expect("a pass");
+        let mut pass = Reference.begin(&batch, rstates.iter_mut().collect()).expect("a pass");
+        pass.sum_rows(&rx, &ranges, &mut rall);
+        pass.select_rows(&rx, &[104, 0, 3, 3], &mut rsome);
+        pass.sum_rows(&rsome, &[0..1, 1..4], &mut ry);
+        pass.submit().expect("a pass");
+        case.compare("sums", &all, &rall, 4, width, ELEMENTWISE_REL);
+        case.compare("sums of selected rows", &y, &ry, 2, width, ELEMENTWISE_REL);
+    }
 }
 
 fn shapes() -> impl Iterator<Item = (&'static [usize], usize)> {

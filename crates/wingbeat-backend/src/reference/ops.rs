@@ -2,6 +2,7 @@
 
 use super::{Buffer, Matrix, Pass, Reference};
 use crate::{Activation, BackendError, LayerNorm, Linear, SlabAt, V7Keys, V7Readout, WKV7_DECAY_SCALE, Wkv7};
+use std::ops::Range;
 
 fn sigmoid(z: f64) -> f64 {
     1.0 / (1.0 + (-z).exp())
@@ -151,6 +152,14 @@ impl crate::Pass<Reference> for Pass<'_> {
             y.row_mut(i).copy_from_slice(x.row(row));
         }
         self.n_rows = rows.len();
+    }
+
+    fn sum_rows(&mut self, x: &Buffer, ranges: &[Range<usize>], y: &mut Buffer) {
+        for (i, range) in ranges.iter().enumerate() {
+            for (c, y) in y.row_mut(i).iter_mut().enumerate() {
+                *y = range.clone().map(|t| f64::from(x.row(t)[c])).sum::<f64>() as f32;
+            }
+        }
     }
 
     fn submit(self) -> Result<(), BackendError> {

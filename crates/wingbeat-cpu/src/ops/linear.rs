@@ -86,7 +86,7 @@ impl CpuPass<'_> {
     }
 
     fn run_jobs(&mut self, jobs: &mut [Linear<'_, CpuBackend>]) {
-        let n_tokens = self.n_rows;
+        let (n_tokens, chosen_by) = (self.n_rows, self.n_rows_to_choose_by());
         let kernels = self.kernels;
         let crate::Workers { pool, scratch, packed } = &mut *self.workers;
         let mut room = packed.iter_mut();
@@ -98,7 +98,7 @@ impl CpuPass<'_> {
                 let widths = (job.x.width, job.y.width);
                 assert_eq!(widths, (source.cols, source.rows), "widths of {}", source.name);
                 let x = &job.x.as_slice()[..n_tokens * source.cols];
-                let method = method(job.weight, n_tokens);
+                let method = method(job.weight, chosen_by);
                 let packed = match method {
                     Method::Words(form) => {
                         let there = packs.iter().find(|pack| pack.form == form && std::ptr::eq(pack.x, x));

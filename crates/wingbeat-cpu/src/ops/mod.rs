@@ -6,10 +6,11 @@ mod shift;
 mod sparse;
 mod time_mix;
 
+use linear::FLOAT_MIN_TOKENS;
 pub(crate) use linear::{MAX_JOBS, Method, method};
 
 use crate::{Buffer, CpuBackend, Matrix, State, Workers, kernels::Kernels};
-use std::sync::MutexGuard;
+use std::{ops::Range, sync::MutexGuard};
 use wingbeat_backend::{
     BackendError, Batch, LayerNorm, Linear, Pass, ShiftLinear, SlabAt, States, TimeMixV7, V7Keys, V7Readout,
     Wkv7,
@@ -23,6 +24,8 @@ pub struct CpuPass<'a> {
     states: States<'a, State>,
     /// Rows of the buffers in use: the batch's, then the selected ones.
     n_rows: usize,
+    /// Whether a row's results may not depend on how many there are.
+    rows_alike: bool,
     /// Copies of matrices made so far, see `sparse.rs`.
     copies: usize,
     /// The first row of each sequence and its state, while they are looked at.
@@ -37,7 +40,14 @@ impl<'a> CpuPass<'a> {
         states: States<'a, State>,
     ) -> CpuPass<'a> {
         assert_eq!(batch.sequences().len(), states.len(), "one state a sequence");
-        CpuPass { kernels, workers, batch, states, n_rows: batch.n_rows(), copies: 0, first_rows: Vec::new() }
+        let (n_rows, rows_alike) = (batch.n_rows(), batch.rows_alike());
+        let first_rows = Vec::new();
+        CpuPass { kernels, workers, batch, states, n_rows, rows_alike, copies: 0, first_rows }
+    }
+
+    /// How many rows there are, for the choice of how to compute them: a few are like many where all are to be alike.
+    fn n_rows_to_choose_by(&self) -> usize {
+        if self.rows_alike { self.n_rows.max(FLOAT_MIN_TOKENS) } else { self.n_rows }
     }
 }
 
@@ -94,6 +104,16 @@ impl Pass<CpuBackend> for CpuPass<'_> {
             y.row_mut(i).copy_from_slice(x.row(row));
         }
         self.n_rows = rows.len();
+    }
+
+    fn sum_rows(&mut self, x: &Buffer, ranges: &[Range<usize>], y: &mut Buffer) {
+        for (i, range) in ranges.iter().enumerate() {
+            let sum = y.row_mut(i);
+            sum.fill(0.0);
+            for t in range.clone() {
+                sum.iter_mut().zip(x.row(t)).for_each(|(sum, x)| *sum += x);
+            }
+        }
     }
 
     fn submit(self) -> Result<(), BackendError> {

@@ -34,8 +34,8 @@ impl CpuPass<'_> {
         ys: &mut [&mut Buffer],
         jobs: &mut [ShiftLinear<'_, CpuBackend>],
     ) {
-        let n_tokens = self.n_rows;
-        if n_tokens < FLOAT_MIN_TOKENS || jobs.len() > MAX_JOBS {
+        let (n_tokens, chosen_by) = (self.n_rows, self.n_rows_to_choose_by());
+        if chosen_by < FLOAT_MIN_TOKENS || jobs.len() > MAX_JOBS {
             self.norm_shift(x, norm, normed, state, mixes, ys);
             for jobs in jobs.chunks_mut(MAX_JOBS) {
                 let mut linear = ArrayVec::<Linear<'_, CpuBackend>, MAX_JOBS>::new();
@@ -54,7 +54,7 @@ impl CpuPass<'_> {
         for job in jobs {
             let source = &job.weight.source;
             assert_eq!((width, job.y.width), (source.cols, source.rows), "widths of {}", source.name);
-            let method = method(job.weight, n_tokens);
+            let method = method(job.weight, chosen_by);
             let Method::Words(form) = method else { unreachable!("so many rows go through panels") };
             let there = shifted.iter().find(|s| s.form == form && s.mix == job.mix);
             let to = there.map(|s| s.to).unwrap_or_else(|| {

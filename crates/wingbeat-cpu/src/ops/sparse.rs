@@ -42,12 +42,20 @@ impl CpuPass<'_> {
         assert_eq!((job.x.width, job.y.width), (source.cols, source.rows), "widths of {}", source.name);
         let x = &job.x.as_slice()[..n_tokens * source.cols];
         // Integers multiply several rows at four times the rate of floats: more than what is not read.
-        let too_many = source.dtype.is_quantized() && n_tokens > MOST_TOKENS_QUANTIZED;
-        if too_many || !is_supported(source) || non_zero(x, source.cols) > MOST_NON_ZERO {
+        let too_many = source.dtype.is_quantized() && self.n_rows_to_choose_by() > MOST_TOKENS_QUANTIZED;
+        if too_many || !is_supported(source) {
+            return false;
+        }
+        // What the others of a pass are like must not change a row that is to be alike.
+        if !self.rows_alike && non_zero(x, source.cols) > MOST_NON_ZERO {
             return false;
         }
         let pool = &mut self.workers.pool;
-        let most_copies = if n_tokens == 1 { 1 } else { n_tokens / ROWS_A_COPY };
+        let most_copies = match n_tokens {
+            _ if self.rows_alike => usize::MAX,
+            1 => 1,
+            n => n / ROWS_A_COPY,
+        };
         let matrix = match job.weight.sparse.get() {
             Some(matrix) => matrix,
             None if self.copies >= most_copies => return false,

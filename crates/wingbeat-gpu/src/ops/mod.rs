@@ -17,6 +17,7 @@ pub(crate) use bandwidth::read_bandwidth;
 pub(crate) use linear::activation_precision;
 pub(crate) use rows::carry_alone;
 pub(crate) use sample::{BLOCK, FOUND_WORDS, Places, prepare, ranks, sample};
+use std::ops::Range;
 use wingbeat_backend::{
     BackendError, LayerNorm, Linear, LowRankMixV7, ShiftLinear, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
 };
@@ -135,6 +136,10 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
 
     fn select_rows(&mut self, x: &Buffer, rows: &[usize], y: &mut Buffer) {
         rows::select_rows(self, x, rows, y);
+    }
+
+    fn sum_rows(&mut self, x: &Buffer, ranges: &[Range<usize>], y: &mut Buffer) {
+        rows::sum_rows(self, x, ranges, y);
     }
 
     fn submit(self) -> Result<(), BackendError> {

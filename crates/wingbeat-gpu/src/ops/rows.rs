@@ -6,6 +6,7 @@ use crate::{
     pass::{Carry, Work},
     sampling,
 };
+use std::ops::Range;
 use wingbeat_backend::{LayerNorm, SlabAt};
 
 /// Shifted inputs of one kernel's run at most.
@@ -165,6 +166,23 @@ pub(super) fn select_rows(pass: &mut Pass<'_>, x: &Buffer, rows: &[usize], y: &m
     pass.n_rows = rows.len();
 }
 
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct SumRowsParams {
+    at: [u32; 4],
+}
+
+pub(super) fn sum_rows(pass: &mut Pass<'_>, x: &Buffer, ranges: &[Range<usize>], y: &mut Buffer) {
+    let bounds = ranges.iter().flat_map(|range| [range.start as u32, range.end as u32]);
+    let list = pass.list(bounds);
+    let params = SumRowsParams { at: [x.at(), y.at(), x.width as u32, list] };
+    let key = key("sum_rows", &[("THREADS", COPY_THREADS)]);
+    let grid = [x.width.div_ceil(COPY_THREADS as usize), ranges.len(), 1];
+    let n_rows: usize = ranges.iter().map(Range::len).sum();
+    let cost = moving((n_rows + ranges.len()) * x.width);
+    pass.dispatch("sum_rows", &params, plain(key, grid, cost));
+}
+
 /// How a workgroup shares out a row.
 #[derive(Clone, Copy)]
 struct RowShape {
@@ -254,6 +272,7 @@ pub(super) fn checked() -> Vec<super::check::Checked> {
         checked!(TokenShiftParams { at, norm, n, eps, ys, mixes }, shifts),
         checked!(ShiftStateParams { carry }, states),
         checked!(SelectRowsParams { at }, [key("select_rows", &[threads])]),
+        checked!(SumRowsParams { at }, [key("sum_rows", &[threads])]),
     ]
 }
 

@@ -158,7 +158,7 @@ impl<B: Backend> Network<B> for Rwkv7<B> {
         widths
     }
 
-    fn layers(&self, pass: &mut B::Pass<'_>, scratch: &mut [B::Buffer]) {
+    fn layers(&self, n_layers: usize, pass: &mut B::Pass<'_>, scratch: &mut [B::Buffer]) {
         let [
             x,
             normed,
@@ -190,7 +190,7 @@ impl<B: Backend> Network<B> for Rwkv7<B> {
         let head_size = self.config.head_size;
         pass.embed(&self.emb, normed);
         pass.layer_norm(normed, &self.ln0, x);
-        for (index, layer) in self.layers.iter().enumerate() {
+        for (index, layer) in self.layers.iter().enumerate().take(n_layers) {
             let at = |slab| SlabAt { slab, layer: index };
             // Time mix.
             let mix = layer.mix.each_ref();

@@ -256,7 +256,7 @@ impl Subject {
             std::hint::black_box(run(&self.model, &mut state, &tokens, Want::LAST_HIDDEN)?);
             Ok(())
         })?;
-        let all = Want { hidden: Rows::All, logits: Rows::None };
+        let all = Want { hidden: Rows::All, ..Want::NOTHING };
         let mean = clock.time(|| {
             let mut state = self.model.new_state()?;
             let hidden = run(&self.model, &mut state, &tokens, all)?.hidden;
