@@ -59,6 +59,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// What a person calls this device: the processor's or adapter's name and the code path in use.
     fn describe(&self) -> String;
 
+    /// What decides the bits of what it computes, in words: two devices that say the same compute the same, as far as this
+    /// kind of device repeats itself.
+    fn arithmetic(&self) -> String {
+        self.describe()
+    }
+
     /// Hears of all matrices that [`Backend::matrix`] will be given, before the first.
     ///
     /// # Errors

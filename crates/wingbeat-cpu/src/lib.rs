@@ -114,6 +114,12 @@ impl Backend for CpuBackend {
         format!("CPU ({}, {} {threads})", self.kernels.level, self.n_threads)
     }
 
+    fn arithmetic(&self) -> String {
+        // However many threads there are, a row is computed by one.
+        let exact = if self.exact { ", exact" } else { "" };
+        format!("CPU {} ({}{exact})", std::env::consts::ARCH, self.kernels.level)
+    }
+
     fn matrix(&self, source: &MatrixSource) -> Result<Matrix, BackendError> {
         Matrix::new(source, self.kernels, self.exact)
     }

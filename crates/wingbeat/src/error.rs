@@ -164,6 +164,14 @@ pub enum Error {
         /// The value.
         found: f32,
     },
+    /// A folder that cannot be made, read or written to.
+    #[error("{path}: the cache cannot use this folder: {source}", path = path.display())]
+    CacheFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
     /// States that cannot be blended.
     #[error("blending states: {why}")]
     Blend {

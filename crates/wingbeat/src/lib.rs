@@ -30,6 +30,7 @@
 
 mod ahead;
 mod batch;
+mod cache;
 pub mod chat;
 pub mod convert;
 mod device;
@@ -50,6 +51,7 @@ mod timeline;
 mod trail;
 
 pub use batch::{Batch, BatchEnd, BatchEvent};
+pub use cache::{Cache, CacheOptions, CacheStats};
 pub use device::Device;
 pub use documents::{Answer, Choice};
 pub use embed::{EmbedOptions, EmbeddingOf, Embeddings, Pooling};

@@ -152,6 +152,12 @@ impl Model {
         self.inner.engine.describe()
     }
 
+    /// What decides the bits of its results, in words: the kernels that its device runs, and whether products are exact. Two
+    /// models of one fingerprint that say the same compute the same; on a GPU as far as it repeats itself.
+    pub fn arithmetic(&self) -> String {
+        self.inner.engine.arithmetic()
+    }
+
     /// What a person should know about how it was loaded, a line each: a device that was passed over, weights that are
     /// kept in another type.
     pub fn notes(&self) -> &[String] {

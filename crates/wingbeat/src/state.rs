@@ -1,8 +1,12 @@
 //! A recurrent state as a value: kept, forked, read, written, compared, blended.
 //!
-//! What goes on with it is the model's business ([`Model::forward`]); `file.rs` saves and loads it.
+//! What goes on with it is the model's business ([`Model::forward`]); `file.rs` saves and loads it, `kept.rs` hands it to the
+//! cache.
 
 mod file;
+mod kept;
+
+pub(crate) use file::le_bytes;
 
 use crate::{Error, Model, engine::AnyState};
 use wingbeat_backend::{SlabSpec, SlabView};
@@ -188,6 +192,20 @@ impl State {
             expected_name: model.config().name.clone(),
             expected: format!("{}, {}", model.fingerprint(), model.device()),
         })
+    }
+
+    /// A copy of what another state of the model, or of its twin, was made of.
+    pub(crate) fn copy_of(model: &Model, any: &AnyState, n_tokens: u64) -> Result<State, Error> {
+        Ok(State { any: model.inner.engine.fork_state(any)?, model: model.clone(), n_tokens })
+    }
+
+    /// What it is made of, without its model.
+    pub(crate) fn into_any(self) -> AnyState {
+        self.any
+    }
+
+    pub(crate) fn set_n_tokens(&mut self, n_tokens: u64) {
+        self.n_tokens = n_tokens;
     }
 
     pub(crate) fn any_mut(&mut self) -> &mut AnyState {

@@ -127,7 +127,7 @@ impl State {
 }
 
 /// The file's bytes of values.
-fn le_bytes(values: &[f32]) -> Cow<'_, [u8]> {
+pub(crate) fn le_bytes(values: &[f32]) -> Cow<'_, [u8]> {
     match cfg!(target_endian = "little") {
         true => Cow::Borrowed(bytemuck::cast_slice(values)),
         false => Cow::Owned(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
