@@ -1,5 +1,7 @@
 //! A state's life: fork, read, write, save, load, refusal by other models.
 
+mod small_disk;
+
 use std::path::PathBuf;
 use wingbeat::{CpuOptions, DType, Device, Model, ModelOptions, Sequence, State, Want};
 
@@ -352,7 +354,7 @@ fn files_of_the_wrong_shape_or_type_are_refused() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_the_old_file() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = small_disk::SmallDisk::mount("1m") else {
         return println!("skipped: no permission to mount a small file system");
     };
     let model = model("rwkv7-2x256-Q8_0.gguf");
@@ -364,26 +366,4 @@ fn a_full_disk_leaves_the_old_file() {
     assert!(error.contains("a.state") && error.contains("space"), "{error}");
     assert!(model.load_state(&file).unwrap().is_same(&old).unwrap());
     assert_eq!(std::fs::read_dir(disk.0.path()).unwrap().count(), 2, "nothing half-written is left");
-}
-
-/// A megabyte of memory as a disk.
-#[cfg(target_os = "linux")]
-struct SmallDisk(tempfile::TempDir);
-
-#[cfg(target_os = "linux")]
-impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
-        let folder = tempfile::tempdir().unwrap();
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path());
-        let mounted = mount.stderr(std::process::Stdio::null()).status().is_ok_and(|s| s.success());
-        mounted.then_some(SmallDisk(folder))
-    }
-}
-
-#[cfg(target_os = "linux")]
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").arg(self.0.path()).status();
-    }
 }

@@ -18,7 +18,7 @@ const VERSION: u32 = 1;
 const HEADER_BYTES: usize = 8 + 4 + 4 + 32 + 8 + 8 + 8;
 const SUM_BYTES: usize = 16;
 /// Bytes that are read or written and summed at a time: they stay in a core's second cache.
-const PIECE_BYTES: usize = 256 << 10;
+pub(super) const PIECE_BYTES: usize = 256 << 10;
 
 /// What an entry holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
