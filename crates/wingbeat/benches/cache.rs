@@ -3,10 +3,12 @@
 //!
 //! `cargo bench -p wingbeat --bench cache`. The state is as large as that of a model of 1.5 billion parameters (24 layers of
 //! 2048 channels: 13 MB); the model is one of few weights, 384 layers of 128 channels, which reading does not touch.
+//! `WINGBEAT_BENCH_MODEL=FILE` takes another one.
 
 use divan::{Bencher, counter::BytesCount};
 use std::{
     io::{Read, Write},
+    path::PathBuf,
     sync::LazyLock,
 };
 use wingbeat::{
@@ -23,10 +25,16 @@ struct Setting {
 
 static SETTING: LazyLock<Setting> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("model.gguf");
-    let shape = Shape { n_layers: 384, n_channels: 128, n_vocab: 256, low_ranks: [32, 32, 32, 32] };
-    let model = SyntheticModel { dtype: DType::Q8_0, ..SyntheticModel::new(shape) };
-    model.write_gguf(&path, &mut |_, _| true).expect("room for a model");
+    let path = std::env::var_os("WINGBEAT_BENCH_MODEL").map_or_else(
+        || {
+            let path = folder.path().join("model.gguf");
+            let shape = Shape { n_layers: 384, n_channels: 128, n_vocab: 256, low_ranks: [32, 32, 32, 32] };
+            let model = SyntheticModel { dtype: DType::Q8_0, ..SyntheticModel::new(shape) };
+            model.write_gguf(&path, &mut |_, _| true).expect("room for a model");
+            path
+        },
+        PathBuf::from,
+    );
     let options = ModelOptions { device: "cpu".parse().expect("a device"), ..ModelOptions::default() };
     let model = Model::open_with(&path, &options).expect("a model");
     Setting { folder, model, tokens: (0..64).map(|i| i * 37 % 256).collect() }
