@@ -79,6 +79,10 @@ fn all_formats_hold_the_same() {
     let names = r#"["standard input:1","standard input:2","standard input:3","standard input:4"]"#;
     assert_eq!(text("wingbeat.embeddings.names").as_deref(), Some(names));
     assert_eq!(std::fs::read_dir(dir.path()).expect("readable").count(), 3, "no temporary files");
+    let inspected = json(&["inspect", "--json", &at[2]]);
+    assert_eq!(inspected["kind"], "embeddings");
+    let note = inspected["note"].as_str().expect("a note");
+    assert!(note.starts_with("embeddings [4, 256] by `rwkv7-2x256`"), "{note}");
 }
 
 #[test]
@@ -315,7 +319,7 @@ fn wrong_input_is_named_on_one_line() {
         (&["x", "--in", &huge], "address space"),
         (&["x", "--in", &more], "found 4"),
         (&["x", "--in", &none], "at least one embedding"),
-        (&["x", "--in", &flat], "expected 128 bytes"),
+        (&["x", "--in", &flat], "expected 126 bytes"),
         (&["x", "--in", &narrow], "vectors of 4 values, a query's have 256"),
         (&["x", "--in", &right, "--of", "state"], "values, a query's have"),
         (&["x", "--in", &nan], "nan.npy: embedding 1 is not finite: value 3 is NaN"),

@@ -37,7 +37,8 @@ const END_OF_DOCUMENT: u32 = 0;
 #[command(group = ArgGroup::new("chosen").args(["choices", "choice"]).multiple(true))]
 #[command(after_help = "\
 The document is read once. Every field is then put after it, each by itself, as the template says, and the model goes on \
-from there: an answer is what it generates up to the stop text, the same as `generate --state` would. With choices nothing \
+from there: an answer is what it generates up to the stop text, as `generate --state` would; greedily, unless --temperature or \
+--preset is given. With choices nothing \
 is generated: printed is how likely each choice is after the field, as its share among the choices and in nats, ln of its \
 probability; longer choices are less likely for their length alone, which the number of tokens in --json tells.
 
