@@ -260,3 +260,6 @@ fn without_line(error: &serde_json::Error) -> String {
     let text = error.to_string();
     format!("column {}: {}", error.column(), text.strip_suffix(&place).unwrap_or(&text))
 }
+
+#[cfg(test)]
+mod tests;
