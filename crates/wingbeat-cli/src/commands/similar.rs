@@ -24,6 +24,9 @@ use std::{
 };
 use wingbeat::Model;
 
+/// Queries longer than this get a progress bar: shorter ones are done before it is seen.
+const LONG_QUERY_BYTES: usize = 2048;
+
 /// Find the embeddings nearest to a text's
 #[derive(Args)]
 #[command(group = ArgGroup::new("what").args(["query", "query_file"]).required(true))]
@@ -103,7 +106,7 @@ impl Similar {
             reader.width()
         );
         let interrupt = Interrupt::heed()?;
-        let bar = Progress::new(!global.quiet, "embedding", "tokens", 0);
+        let bar = Progress::new(query.len() > LONG_QUERY_BYTES && !global.quiet, "embedding", "tokens", 0);
         let result = model.embed(&[&query], &options, &mut |progress| {
             bar.set(progress.done, progress.total);
             !interrupt.requested()
