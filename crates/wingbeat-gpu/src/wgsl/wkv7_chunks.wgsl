@@ -33,14 +33,14 @@ struct Params {
 
 const THREADS = 3u * N;
 const BLOCK = (4u * L + 1u) * N + L;
-// A column's fours of α~ and r~, with KEYS also the squares of k k_k; one more, so that columns begin in other banks.
-const LEFT = (2u + KEYS) * L4 + 1u;
+// A column's fours of α~ and r~; one more, so that columns begin in other banks.
+const LEFT = 2u * L4 + 1u;
 var<workgroup> left: array<vec4<f32>, N * LEFT>;
 // Of β~ and k~, as twos.
 const RIGHT = 4u * L4 + 1u;
 var<workgroup> right: array<vec2<f32>, N * RIGHT>;
-// Aab, Aak (later P), Arb, Ark (later Q), each by columns.
-var<workgroup> mats: array<vec4<f32>, 4u * L * L4>;
+// Aab, Aak (later P), Arb, Ark (later Q), each by columns; before that the squares of k k_k.
+var<workgroup> mats: array<vec4<f32>, max(4u * L * L4, KEYS * N * L4)>;
 const AAB = 0u;
 const AAK = L * L4;
 const ARB = 2u * L * L4;
@@ -49,8 +49,9 @@ const ARK = 3u * L * L4;
 const LOWER = L4 * (L4 + 1u) / 2u;
 //!if KEYS
 var<workgroup> r_k: array<f32, N>;
-// D
-var<workgroup> inverse: array<vec4<f32>, L4>;
+// Parts of the sums of the squares, a part a LANE; then D.
+const LANES = 16u;
+var<workgroup> inverse: array<vec4<f32>, LANES * L4>;
 //!end
 
 // Four tokens of a column, from t on; those past the end repeat the last.
@@ -79,6 +80,18 @@ fn main(
 ) {
 //!include chunk_columns
     workgroupBarrier();
+//!if KEYS
+    // The squares make room for the matrices. Two workgroups share a multiprocessor that has not room for two with both.
+    if thread < LANES * L4 {
+        let first_column = thread / L4 * (N / LANES);
+        var sum = vec4<f32>();
+        for (var m = first_column; m < first_column + N / LANES; m++) {
+            sum += mats[m * L4 + thread % L4];
+        }
+        inverse[thread] = sum;
+    }
+    workgroupBarrier();
+//!end
     // Four tokens t by two earlier ones j a thread: no more of the matrices than is on or below the diagonal.
     for (var i = thread; i < 8u * LOWER; i += THREADS) {
         let which = i / (2u * LOWER);
@@ -109,15 +122,17 @@ fn main(
         let i = thread - (THREADS - 2u * L4);
         let is_bonus = i >= L4;
         let t4 = i % L4;
-        let x_at = select(2u * L4, L4, is_bonus) + t4;
         var sum = vec4<f32>();
-        for (var m = 0u; m < N; m++) {
-            let k = vec4<f32>(right[m * RIGHT + (L4 + t4) * 2u], right[m * RIGHT + (L4 + t4) * 2u + 1u]);
-            sum += left[m * LEFT + x_at] * select(vec4<f32>(1.0), k * r_k[m], is_bonus);
-        }
         if is_bonus {
+            for (var m = 0u; m < N; m++) {
+                let k = vec4<f32>(right[m * RIGHT + (L4 + t4) * 2u], right[m * RIGHT + (L4 + t4) * 2u + 1u]);
+                sum += left[m * LEFT + L4 + t4] * k * r_k[m];
+            }
             put(block + (4u * L + 1u) * N + t4 * 4u, 1u, sum);
         } else {
+            for (var lane = 0u; lane < LANES; lane++) {
+                sum += inverse[lane * L4 + t4];
+            }
             inverse[t4] = 1.0 / max(sum, vec4<f32>(1e-24));
         }
     }

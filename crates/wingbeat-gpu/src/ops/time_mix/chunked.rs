@@ -13,6 +13,8 @@ use wingbeat_backend::{Backend, TimeMixV7, Wkv7};
 /// Tokens that a sequence must have: shorter ones are done sooner one by one, and would waste most of a chunk. But a few of
 /// them go along with chunks of others, as it costs less than kernels of their own.
 const FEWEST_TOKENS: u32 = 8;
+/// Parts of a sum over a head in `wkv7_chunks`.
+const CHUNK_LANES: usize = 16;
 /// Workgroups that keep a large GPU busy: with fewer, they are made smaller.
 const ENOUGH_WORKGROUPS: usize = 120;
 
@@ -82,7 +84,7 @@ impl Shape {
     /// Bytes that a workgroup of `wkv7_chunks` shares.
     fn chunk_bytes(&self) -> usize {
         let (n, l, l4) = (self.head_size, self.tokens, self.tokens / 4);
-        n * ((3 * l4 + 1) * 16 + (4 * l4 + 1) * 8 + 4) + (4 * l + 1) * l4 * 16
+        n * ((2 * l4 + 1) * 16 + (4 * l4 + 1) * 8 + 4) + ((4 * l * l4).max(n * l4) + CHUNK_LANES * l4) * 16
     }
 
     /// Bytes that a workgroup of `wkv7_scan` with so many rows of the state shares.

@@ -32,7 +32,7 @@
 //!for q L4
 //!if KEYS
         let kk_@q = select(vec4<f32>(), k_@q * k_k, there_@q);
-        left[n * LEFT + 2u * L4 + @qu] = kk_@q * kk_@q;
+        mats[n * L4 + @qu] = kk_@q * kk_@q;
 //!else
         let kk_@q = select(vec4<f32>(), k_@q, there_@q);
 //!end
