@@ -61,9 +61,13 @@ fn a_state_is_that_of_its_text() {
     assert_eq!(json(&["inspect", "--json", &generated])["metadata"]["wingbeat.state.tokens"], tokens);
 
     let found = read.json(&["state", &read.document, "-o", &read.path("again.state"), "--json"]);
-    assert_eq!(keys(&found), ["model", "file", "tokens", "total_tokens", "seconds", "tok_s", "bytes"]);
+    assert_eq!(
+        keys(&found),
+        ["model", "file", "tokens", "cached_tokens", "total_tokens", "seconds", "tok_s", "bytes"]
+    );
     assert_eq!(found["tokens"].to_string(), tokens.as_str().expect("a number"));
     assert_eq!(found["tokens"], found["total_tokens"]);
+    assert_eq!(found["cached_tokens"], 0);
     let bytes = std::fs::read(read.path("again.state")).expect("written");
     assert_eq!(found["bytes"], bytes.len());
     assert_eq!(bytes, std::fs::read(&read.state).expect("written"), "the same text, the same file");
@@ -128,6 +132,7 @@ fn a_document_is_read_once_and_kept() {
         "model",
         "document",
         "document_tokens",
+        "cached_tokens",
         "state_tokens",
         "read_seconds",
         "answer_seconds",

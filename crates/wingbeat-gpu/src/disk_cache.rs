@@ -39,7 +39,7 @@ impl DiskCache {
     pub(crate) fn new(folder: Option<&Path>, info: &wgpu::AdapterInfo) -> Option<DiskCache> {
         let folder = match folder {
             Some(folder) => folder.to_owned(),
-            None => user_folder(&|name| std::env::var_os(name))?,
+            None => user_cache_folder()?,
         };
         let of_adapter = format!(
             "{:?}\n{}\n{}\n{}\n{}\n{}",
@@ -117,7 +117,12 @@ impl DiskCache {
 }
 
 /// The folder of this program in the user's cache folder: `WINGBEAT_CACHE`, where it is set (empty: none), else what the
-/// system has for it.
+/// system has for it. It may be absent. Compiled kernels are kept there, and other results may be, in folders below.
+pub fn user_cache_folder() -> Option<PathBuf> {
+    user_folder(&|name| std::env::var_os(name))
+}
+
+/// As [`user_cache_folder`], by the values of environment variables.
 fn user_folder(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     if let Some(folder) = variable("WINGBEAT_CACHE") {
         return (!folder.is_empty()).then(|| folder.into());

@@ -32,6 +32,7 @@ mod weights;
 
 pub use adapter::{AdapterChoice, AdapterKind, AdapterSummary, adapters};
 pub use capabilities::{Capabilities, ParseWithoutError, Without};
+pub use disk_cache::user_cache_folder;
 pub use error::GpuError;
 pub use pass::Pass;
 pub use sampling::Sampler;

@@ -69,6 +69,7 @@ pub use wingbeat_cpu::{CpuOptions, Level};
 pub use wingbeat_format::{DType, FileFormat, FormatError, ModelFile};
 pub use wingbeat_gpu::{
     AdapterChoice, AdapterKind, AdapterSummary, Capabilities, GpuError, GpuOptions, Without, adapters,
+    user_cache_folder,
 };
 pub use wingbeat_model::{Config, ForwardOptions, ModelError, Output, Progress, Rows, Version, Want};
 pub use wingbeat_tokenizer::{StreamDecoder, Tokenizer, TokenizerError, Vocabulary};

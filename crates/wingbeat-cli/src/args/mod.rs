@@ -1,11 +1,13 @@
 //! Flags that several commands share: each group is one struct, flattened into the commands that have it.
 
+mod cache;
 mod embedding;
 mod model;
 mod profile;
 mod sampler;
 mod vocabulary;
 
+pub(crate) use cache::{CacheArgs, note_trouble};
 pub(crate) use embedding::{EmbeddingArgs, count};
 pub(crate) use model::ModelArgs;
 pub(crate) use profile::ProfileArgs;

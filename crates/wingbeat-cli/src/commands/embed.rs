@@ -4,7 +4,7 @@
 //! and its rows are written before the next begins.
 
 use crate::{
-    args::{EmbeddingArgs, Global, ModelArgs, ProfileArgs, count},
+    args::{self, CacheArgs, EmbeddingArgs, Global, ModelArgs, ProfileArgs, count},
     embeddings::{Format, Label, Recipe, Target, Writer},
     failure,
     interrupt::Interrupt,
@@ -21,7 +21,7 @@ use std::{
     rc::Rc,
     time::Instant,
 };
-use wingbeat::{EmbedOptions, Model};
+use wingbeat::{Cache, EmbedOptions, Model};
 
 /// What a block holds at most: texts, their tokens, and bytes of their embeddings.
 const BLOCK_TEXTS: usize = 1 << 14;
@@ -40,9 +40,12 @@ NAME, \"line\": N, \"text\": TEXT, \"embedding\": [X, …]}: `line` where the te
 are no UTF-8 are shown as U+FFFD there). .safetensors has the tensor `embeddings` (B, C) F32, and in its metadata the \
 model and its fingerprint, what the embeddings are of, and the texts' names. Texts themselves are kept by .jsonl only.
 
+With --cache, texts that were embedded before, alike and by the same model on the same device, are not embedded again.
+
 Examples:
   wingbeat embed chapter-*.txt -o chapters.safetensors
   wingbeat embed --lines notes.txt -o notes.npy --normalize
+  wingbeat embed --lines notes.txt -o notes.npy --cache
   wingbeat embed --pooling last --layer -2 --with-text < notes.txt > notes.jsonl
   wingbeat embed --of state --slab wkv --layer 3 book.txt -o book.npy")]
 pub(crate) struct Embed {
@@ -73,6 +76,8 @@ pub(crate) struct Embed {
     #[command(flatten)]
     embedding: EmbeddingArgs,
     #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     profile: ProfileArgs,
@@ -85,6 +90,7 @@ impl Embed {
             bail!("--with-text: only .jsonl files keep texts");
         }
         self.embedding.check()?;
+        let cache = self.cache.open()?;
         let mut texts = Texts::find(&self.files, Cut { lines: self.lines, skip_empty: self.skip_empty })?;
         let model = self.model.open()?;
         let kind = self.embedding.kind(&model)?;
@@ -104,6 +110,7 @@ impl Embed {
         let mut work = Work {
             writer: Writer::create(&target, format, (texts.len(), width), &recipe, &names)?,
             model: &model,
+            cache: cache.as_ref(),
             options,
             width,
             with_text: self.with_text,
@@ -121,21 +128,27 @@ impl Embed {
             Ok(!interrupt.requested())
         })?;
         work.run_block()?;
+        let stats = cache.as_ref().map(Cache::stats).unwrap_or_default();
         if interrupt.requested() {
             return Ok(interrupt.exit_code());
         }
         let Work { writer, bar, n_tokens, .. } = work;
         writer.finish()?;
         drop(bar);
+        args::note_trouble(&stats, global);
         if !global.quiet {
             let seconds = started.elapsed().as_secs_f64();
-            let rate = n_tokens as f64 / seconds.max(1e-9);
+            // How many tokens cached texts have is not known, and a rate of them all would say nothing of the device.
+            let pace = match stats.n_disk_hits {
+                0 => format!("{:.1} tok/s", n_tokens as f64 / seconds.max(1e-9)),
+                _ => format!("{} computed, the others from the cache", stats.n_misses),
+            };
             let file = match &target {
                 Target::File(path) => format!("{}: ", path.display()),
                 Target::Stdout => String::new(),
             };
             failure::note(&format!(
-                "{file}{n_texts} embeddings of {width} values; {n_tokens} tokens, {seconds:.2} s, {rate:.1} tok/s"
+                "{file}{n_texts} embeddings of {width} values; {n_tokens} tokens, {seconds:.2} s, {pace}"
             ));
         }
         self.profile.end(&model)?;
@@ -180,6 +193,7 @@ fn size(n_bytes: u64) -> usize {
 /// What is under way.
 struct Work<'a> {
     model: &'a Model,
+    cache: Option<&'a Cache>,
     options: EmbedOptions,
     width: usize,
     with_text: bool,
@@ -224,11 +238,15 @@ impl Work<'_> {
         if block.tokens.is_empty() || self.interrupt.requested() {
             return Ok(());
         }
-        let result = self.model.embed_tokens(&block.tokens, &self.options, &mut |progress| {
+        let mut progress = |progress: wingbeat::Progress| {
             let part = progress.done as f64 / progress.total.max(1) as f64;
             self.bar.set(self.n_bytes_done + (part * block.n_bytes as f64) as usize, self.n_bytes);
             !self.interrupt.requested()
-        });
+        };
+        let result = match self.cache {
+            Some(cache) => cache.embed_tokens(self.model, &block.tokens, &self.options, &mut progress),
+            None => self.model.embed_tokens(&block.tokens, &self.options, &mut progress),
+        };
         let embeddings = match result {
             Err(_) if self.interrupt.requested() => return Ok(()),
             Err(wingbeat::Error::NotFinite { text, index, value }) => {

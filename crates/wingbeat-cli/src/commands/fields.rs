@@ -6,8 +6,11 @@
 mod report;
 
 use crate::{
-    args::{Global, ModelArgs, ProfileArgs, SamplerArgs, count},
-    commands::{embed, state},
+    args::{CacheArgs, Global, ModelArgs, ProfileArgs, SamplerArgs, count},
+    commands::{
+        embed,
+        state::{self, Pace},
+    },
     embeddings::{Format, Kind, Label, Recipe, Target, Writer},
     input,
     interrupt::Interrupt,
@@ -42,13 +45,15 @@ from there: an answer is what it generates up to the stop text, as `generate --s
 is generated: printed is how likely each choice is after the field, as its share among the choices and in nats, ln of its \
 probability; longer choices are less likely for their length alone, which the number of tokens in --json tells.
 
---json prints {\"model\", \"document\", \"document_tokens\", \"state_tokens\", \"read_seconds\", \"answer_seconds\", \"seed\", \
+--json prints {\"model\", \"document\", \"document_tokens\", \"cached_tokens\", \"state_tokens\", \"read_seconds\", \"answer_seconds\", \"seed\", \
 \"fields\": […]}. A field is {\"field\", \"answer\", \"text\", \"tokens\", \"stop_reason\", \"stop\"}, `text` as generated and \
 `answer` without white space around it; with choices it is {\"field\", \"best\", \"choices\": [{\"choice\", \"text\", \"share\", \
-\"nats\", \"tokens\"}, …]}. The exit code is 130 after Ctrl-C, and nothing is printed.
+\"nats\", \"tokens\"}, …]}. `cached_tokens` are those of the document's that came from the cache: with --cache, a \
+document that was read before is not read again, and one that begins like it is read from there on. The exit code is 130 after Ctrl-C, and nothing is printed.
 
 Examples:
   wingbeat fields letter.txt --field \"Sender:\" --field \"Date:\" --field \"Place:\"
+  wingbeat fields letter.txt --field \"Where is the sender now?\" --cache
   wingbeat fields book.txt --fields questions.txt --save-state book.state --csv > answers.csv
   wingbeat fields --state book.state --field \"Does it end well?\" --choices yes,no
   wingbeat fields mail.txt --field \"Topic:\" --template '\\n\\nQ: {field}\\n\\nA:' --stop '\\n\\n'")]
@@ -57,7 +62,7 @@ pub(crate) struct Fields {
     #[arg(value_name = "DOC")]
     doc: Option<PathBuf>,
     /// Go on from a saved state, with or without a document after it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "cache")]
     state: Option<PathBuf>,
     /// Save the document's state
     #[arg(long, value_name = "FILE")]
@@ -96,6 +101,8 @@ pub(crate) struct Fields {
     #[arg(long)]
     csv: bool,
     #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
     profile: ProfileArgs,
@@ -119,6 +126,7 @@ impl Fields {
         if let Some(path) = &self.save_state {
             check_destination(path)?;
         }
+        let cache = self.cache.open()?;
         let names = self.all_fields()?;
         let prompts: Vec<String> = names.iter().map(|name| self.template.replace(FIELD, name)).collect();
         let text = self.doc.as_deref().map(state::document).transpose()?;
@@ -127,19 +135,19 @@ impl Fields {
         self.profile.begin(&model)?;
         self.sampler.check(&model)?;
         check_tokens(&model, &names, &prompts)?;
-        let mut state = match &self.state {
-            Some(path) => model.load_state(path)?,
-            None => model.new_state()?,
-        };
+        let before = self.state.as_ref().map(|path| model.load_state(path)).transpose()?;
         let interrupt = Interrupt::heed()?;
-        let mut document = Document { path: None, n_tokens: 0, seconds: 0.0 };
-        if let (Some(path), Some(text)) = (&self.doc, &text) {
-            let Some(read) = state::read(&model, &mut state, (path, text), &interrupt, global)? else {
-                return Ok(interrupt.exit_code());
-            };
-            let path = Some(path.display().to_string());
-            document = Document { path, n_tokens: read.n_tokens, seconds: read.seconds };
-        }
+        let (state, document) = match (&self.doc, &text) {
+            (Some(path), Some(text)) => {
+                let read = state::read(&model, before, cache.as_ref(), (path, text), &interrupt, global)?;
+                let Some(read) = read else { return Ok(interrupt.exit_code()) };
+                (read.state, Document { path: Some(path.display().to_string()), pace: read.pace })
+            }
+            _ => {
+                let state = before.map_or_else(|| model.new_state(), Ok)?;
+                (state, Document { path: None, pace: Pace::default() })
+            }
+        };
         if let Some(path) = &self.save_state {
             state.save(path)?;
         }
@@ -232,9 +240,18 @@ impl Fields {
             stops: self.stop.clone(),
             stop_tokens: vec![END_OF_DOCUMENT],
         };
-        let Asker { model, state, prompts, interrupt, .. } = asker;
-        let answers =
-            model.answer_batch(state, prompts, config, &options, &mut |_, _| !interrupt.requested())?;
+        let Asker { model, state, prompts, interrupt, global } = asker;
+        // A piece of text is a token, or a few where a character or a stop text takes them.
+        let n_tokens = names.len().saturating_mul(self.max_tokens);
+        let bar = Progress::new(!global.quiet, "answering", "tokens at most", n_tokens);
+        let mut n_pieces = 0;
+        let answers = model.answer_batch(state, prompts, config, &options, &mut |_, _| {
+            n_pieces += 1;
+            bar.set(n_pieces, n_tokens);
+            !interrupt.requested()
+        });
+        drop(bar);
+        let answers = answers?;
         let field = |(name, answer): (&String, wingbeat::Answer)| {
             let (stop_reason, stop) = match answer.generation.reason {
                 StopReason::MaxTokens => ("max_tokens", None),

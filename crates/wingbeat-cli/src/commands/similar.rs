@@ -3,7 +3,7 @@
 //! The file is streamed, so that its size does not count.
 
 use crate::{
-    args::{EmbeddingArgs, Global, ModelArgs, count},
+    args::{self, CacheArgs, EmbeddingArgs, Global, ModelArgs, count},
     embeddings::{Kind, Reader, Recipe, Row},
     input,
     interrupt::Interrupt,
@@ -34,7 +34,7 @@ const LONG_QUERY_BYTES: usize = 2048;
 The query is embedded as the file's texts were. A .safetensors file says how, and by which model: another model is an \
 error, and so are flags that ask for something else. A .npy or .jsonl file does not say it: give the model and the flags \
 that it was made with. Scores are cosines, from -1 to 1, whatever the vectors' lengths; a vector of zeros has the score 0. \
-Of equal scores, the earlier is first.
+Of equal scores, the earlier is first. With --cache, a query that was asked before is not embedded again.
 
 --json prints {\"in\", \"model\", \"width\", \"compared\", \"results\": [{\"index\", \"score\", \"name\", \"text\"}, …]}, \
 null where the file does not say it.
@@ -65,6 +65,8 @@ pub(crate) struct Similar {
     #[command(flatten)]
     embedding: EmbeddingArgs,
     #[command(flatten)]
+    cache: CacheArgs,
+    #[command(flatten)]
     model: ModelArgs,
 }
 
@@ -91,6 +93,7 @@ impl Similar {
     pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
         let query = self.query()?;
         self.embedding.check()?;
+        let cache = self.cache.open()?;
         let mut reader = Reader::open(&self.embeddings)?;
         let mut names = self.names.as_deref().map(Names::open).transpose()?;
         let model = self.model.open()?;
@@ -107,11 +110,18 @@ impl Similar {
         );
         let interrupt = Interrupt::heed()?;
         let bar = Progress::new(query.len() > LONG_QUERY_BYTES && !global.quiet, "embedding", "tokens", 0);
-        let result = model.embed(&[&query], &options, &mut |progress| {
+        let mut progress = |progress: wingbeat::Progress| {
             bar.set(progress.done, progress.total);
             !interrupt.requested()
-        });
+        };
+        let result = match &cache {
+            Some(cache) => cache.embed(&model, &[&query], &options, &mut progress),
+            None => model.embed(&[&query], &options, &mut progress),
+        };
         drop(bar);
+        if let Some(cache) = &cache {
+            args::note_trouble(&cache.stats(), global);
+        }
         let query = match result {
             Err(_) if interrupt.requested() => return Ok(interrupt.exit_code()),
             result => result.context("the query")?.into_values(),

@@ -1,22 +1,23 @@
 //! `wingbeat state`: what a model remembers of a document, as a file.
 
 use crate::{
-    args::{Global, ModelArgs, ProfileArgs},
+    args::{self, CacheArgs, Global, ModelArgs, ProfileArgs},
     failure, input,
     interrupt::Interrupt,
     new_file::check_destination,
     output,
     progress::Progress,
 };
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::json;
 use std::{
+    fmt,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Instant,
 };
-use wingbeat::{Error, Model, ModelError};
+use wingbeat::{Cache, Error, Model, ModelError};
 
 /// Read a document and keep the model's state
 #[derive(Args)]
@@ -25,8 +26,16 @@ The file is safetensors: the state's tensors in F32, and the fingerprint of the 
 `generate --state` and `fields --state` do, without reading the document again. After Ctrl-C nothing is written, and \
 the exit code is 130.
 
+With --cache, a document that was read before is not read again, and one that begins like it is read from there on; \
+which documents those are goes by the model, the device and their tokens, not by their names.
+
+--json prints {\"model\", \"file\", \"tokens\", \"cached_tokens\", \"total_tokens\", \"seconds\", \"tok_s\", \"bytes\"}: \
+`tokens` are the document's, `cached_tokens` those of them that came from the cache, and `tok_s` counts the others; \
+`total_tokens` are those of the state, earlier texts included.
+
 Examples:
   wingbeat state book.txt -o book.state
+  wingbeat state book.txt -o book.state --cache
   wingbeat state chapter2.txt --state chapter1.state -o both.state
   curl -s https://example.org/letter.txt | wingbeat state - -o letter.state --json")]
 pub(crate) struct State {
@@ -37,11 +46,13 @@ pub(crate) struct State {
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
     /// Go on from a saved state
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "cache")]
     state: Option<PathBuf>,
-    /// Print {model, file, tokens, total_tokens, seconds, tok_s, bytes}
+    /// Print a summary as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    cache: CacheArgs,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -51,29 +62,28 @@ pub(crate) struct State {
 impl State {
     pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
         check_destination(&self.out)?;
+        let cache = self.cache.open()?;
         let text = document(&self.document)?;
         let model = self.model.open()?;
         self.profile.begin(&model)?;
-        let mut state = match &self.state {
-            Some(path) => model.load_state(path)?,
-            None => model.new_state()?,
-        };
+        let before = self.state.as_ref().map(|path| model.load_state(path)).transpose()?;
         let interrupt = Interrupt::heed()?;
-        let read = read(&model, &mut state, (&self.document, &text), &interrupt, global)?;
-        let Some(Read { n_tokens, seconds }) = read else {
+        let read = read(&model, before, cache.as_ref(), (&self.document, &text), &interrupt, global)?;
+        let Some(Read { state, pace }) = read else {
             return Ok(interrupt.exit_code());
         };
         state.save(&self.out)?;
         let n_bytes = std::fs::metadata(&self.out).with_context(|| self.out.display().to_string())?.len();
-        let rate = n_tokens as f64 / seconds.max(1e-9);
+        let Pace { n_tokens, n_cached, seconds } = pace;
         if self.json {
             output::print_json(&json!({
                 "model": model.file().label(),
                 "file": self.out.display().to_string(),
                 "tokens": n_tokens,
+                "cached_tokens": n_cached,
                 "total_tokens": state.n_tokens(),
                 "seconds": seconds,
-                "tok_s": rate,
+                "tok_s": pace.rate(),
                 "bytes": n_bytes,
             }))?;
         } else if !global.quiet {
@@ -83,7 +93,7 @@ impl State {
             };
             let file = self.out.display();
             failure::note(&format!(
-                "{file}: {n_tokens} tokens{total}, {seconds:.2} s, {rate:.1} tok/s, {n_bytes} bytes"
+                "{file}: {n_tokens} tokens{total}, {seconds:.2} s, {pace}, {n_bytes} bytes"
             ));
         }
         self.profile.end(&model)?;
@@ -91,10 +101,38 @@ impl State {
     }
 }
 
-/// What reading a document took.
+/// A document that was read.
 pub(super) struct Read {
+    /// The state after it.
+    pub(super) state: wingbeat::State,
+    pub(super) pace: Pace,
+}
+
+/// What reading took.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Pace {
     pub(super) n_tokens: usize,
+    /// Of these, those that came from the cache.
+    pub(super) n_cached: usize,
     pub(super) seconds: f64,
+}
+
+impl Pace {
+    /// Tokens a second, of those that were computed.
+    pub(super) fn rate(&self) -> f64 {
+        self.n_tokens.saturating_sub(self.n_cached) as f64 / self.seconds.max(1e-9)
+    }
+}
+
+impl fmt::Display for Pace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = self.rate();
+        match self.n_cached {
+            0 => write!(f, "{rate:.1} tok/s"),
+            n if n < self.n_tokens => write!(f, "{n} from the cache, {rate:.1} tok/s"),
+            _ => f.write_str("all from the cache"),
+        }
+    }
 }
 
 /// A document's text, which cannot be empty.
@@ -104,30 +142,51 @@ pub(super) fn document(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Moves a state on by a document; none where that was interrupted.
+/// Reads a document: after a state that was given, or from its beginning, for which there may be a cache. None where that
+/// was interrupted.
 pub(super) fn read(
     model: &Model,
-    state: &mut wingbeat::State,
+    before: Option<wingbeat::State>,
+    cache: Option<&Cache>,
     (path, text): (&Path, &[u8]),
     interrupt: &Interrupt,
     global: Global,
 ) -> anyhow::Result<Option<Read>> {
     let tokens = model.tokenizer()?.encode(text).with_context(|| path.display().to_string())?;
-    let bar = Progress::new(!global.quiet, "reading", "tokens", tokens.len());
-    let started = Instant::now();
-    let result = state.extend_tokens(&tokens, &mut |progress| {
+    let n_tokens = tokens.len();
+    ensure!(n_tokens > 0, "{}: the document has no tokens", path.display());
+    let bar = Progress::new(!global.quiet, "reading", "tokens", n_tokens);
+    let mut progress = |progress: wingbeat::Progress| {
         bar.set(progress.done, progress.total);
         !interrupt.requested()
-    });
-    match result {
+    };
+    let started = Instant::now();
+    let result = match (cache, before) {
+        (Some(cache), None) => cache.states_of_tokens(model, &[tokens], &mut progress),
+        (_, before) => before.map_or_else(|| model.new_state(), Ok).and_then(|mut state| {
+            state.extend_tokens(&tokens, &mut progress)?;
+            Ok(vec![state])
+        }),
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    drop(bar);
+    let n_cached = cache.map_or(0, |cache| cached_tokens(cache, n_tokens, global));
+    let states = match result {
         Err(Error::Model(ModelError::Stopped { .. })) => return Ok(None),
         result => result?,
-    }
+    };
     if interrupt.requested() {
         return Ok(None);
     }
-    if tokens.is_empty() {
-        bail!("{}: the document has no tokens", path.display());
+    Ok(states.into_iter().next().map(|state| Read { state, pace: Pace { n_tokens, n_cached, seconds } }))
+}
+
+/// Tokens of the one document that a cache was asked for that were not computed; tells of trouble.
+fn cached_tokens(cache: &Cache, n_tokens: usize, global: Global) -> usize {
+    let stats = cache.stats();
+    args::note_trouble(&stats, global);
+    match stats.n_misses {
+        0 => n_tokens * usize::from(stats.n_disk_hits > 0),
+        _ => usize::try_from(stats.n_prefix_tokens).unwrap_or(n_tokens),
     }
-    Ok(Some(Read { n_tokens: tokens.len(), seconds: started.elapsed().as_secs_f64() }))
 }

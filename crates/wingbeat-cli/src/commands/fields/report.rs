@@ -1,6 +1,7 @@
 //! What was found out about a document: as a table, as JSON, as comma-separated values.
 
 use crate::{
+    commands::state::Pace,
     output::csv_field,
     terminal::{columns, on_one_line, width, wrapped},
 };
@@ -26,8 +27,7 @@ pub(super) struct Report {
 /// What was read now.
 pub(super) struct Document {
     pub(super) path: Option<String>,
-    pub(super) n_tokens: usize,
-    pub(super) seconds: f64,
+    pub(super) pace: Pace,
 }
 
 /// A field and what came of it.
@@ -52,9 +52,10 @@ impl Report {
         json!({
             "model": self.model,
             "document": self.document.path,
-            "document_tokens": self.document.n_tokens,
+            "document_tokens": self.document.pace.n_tokens,
+            "cached_tokens": self.document.pace.n_cached,
             "state_tokens": self.state_tokens,
-            "read_seconds": self.document.seconds,
+            "read_seconds": self.document.pace.seconds,
             "answer_seconds": self.answer_seconds,
             "seed": self.seed,
             "fields": fields,
@@ -109,10 +110,9 @@ impl Report {
 
     /// For people, beside the result.
     pub(super) fn summary(&self) -> String {
-        let Document { path, n_tokens, seconds } = &self.document;
-        let rate = *n_tokens as f64 / seconds.max(1e-9);
+        let Document { path, pace } = &self.document;
         let mut line = match path {
-            Some(_) => format!("document: {n_tokens} tokens, {rate:.1} tok/s; "),
+            Some(_) => format!("document: {} tokens, {pace}; ", pace.n_tokens),
             None => format!("state: {} tokens; ", self.state_tokens),
         };
         let n = self.fields.len();

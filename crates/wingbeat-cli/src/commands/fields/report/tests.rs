@@ -1,7 +1,7 @@
 use super::*;
 
 fn report(fields: Vec<Field>) -> Report {
-    let document = Document { path: None, n_tokens: 0, seconds: 0.0 };
+    let document = Document { path: None, pace: Pace::default() };
     Report { model: "m".to_owned(), document, state_tokens: 7, answer_seconds: 1.0, seed: 0, fields }
 }
 
@@ -39,6 +39,13 @@ fn answers_stand_beside_their_fields() {
         (&json!("say \"x\""), &json!(" say \"x\"\n"))
     );
     assert_eq!(found.summary(), "state: 7 tokens; 2 fields: 1.00 s");
+    for (n_cached, expected) in
+        [(0, "5.0 tok/s"), (4, "4 from the cache, 3.0 tok/s"), (10, "all from the cache")]
+    {
+        let pace = Pace { n_tokens: 10, n_cached, seconds: 2.0 };
+        let found = Report { document: Document { path: Some("a".to_owned()), pace }, ..report(Vec::new()) };
+        assert_eq!(found.summary(), format!("document: 10 tokens, {expected}; 0 fields: 1.00 s"));
+    }
 }
 
 #[test]
