@@ -340,6 +340,24 @@ impl Backend for GpuBackend {
         state.fork()
     }
 
+    fn fork_states(&self, state: &State, n: usize) -> Result<Vec<State>, BackendError> {
+        let (device, kind) = (&self.shared.device, &state.kind);
+        if !Arc::ptr_eq(&state.device, device) || state.place.is_none() {
+            return (0..n).map(|_| self.fork_state(state)).collect();
+        }
+        let copies = {
+            let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
+            state.places_for_copies(n)?
+        };
+        let batch = Batch::new();
+        let mut pass = Pass::new(self, &batch, States::new());
+        for (chunk, from, targets) in state::in_chunks(state, &copies) {
+            ops::fork_state(&mut pass, kind, &chunk, from, &targets);
+        }
+        pass.submit()?;
+        Ok(copies)
+    }
+
     fn read_slab(&self, state: &State, slab: usize) -> Result<Vec<f32>, BackendError> {
         Ok(state.read(&[slab])?.pop().unwrap_or_default())
     }

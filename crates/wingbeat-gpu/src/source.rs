@@ -20,7 +20,7 @@ macro_rules! files {
 }
 
 const KERNELS: &[(&str, &str)] = files!("wgsl":
-    "embed" "layer_norm" "token_shift" "shift_state" "select_rows" "sum_rows"
+    "embed" "layer_norm" "token_shift" "shift_state" "select_rows" "sum_rows" "fork_state"
     "linear_rows" "linear_int8" "linear_tiles" "linear_cooperative" "linear_sum" "expand_by_input" "linear_sparse" "linear_sparse_sum"
     "shift_linear" "shift_linear_int8"
     "v7_keys" "wkv7" "wkv7_chunks" "wkv7_scan" "wkv7_readout" "v7_readout" "time_mix_v7"

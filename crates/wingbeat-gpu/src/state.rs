@@ -173,6 +173,21 @@ impl Kind {
     }
 }
 
+/// Copies of a state by the chunk that they lie in: the chunk, the slot to copy there, and the slots to copy it to.
+pub(crate) fn in_chunks(of: &State, copies: &[State]) -> Vec<(Arc<Chunk>, u32, Vec<u32>)> {
+    let mut chunks: Vec<(Arc<Chunk>, u32, Vec<u32>)> = Vec::new();
+    if let Some(own) = &of.place {
+        chunks.push((Arc::clone(&own.chunk), own.slot, Vec::new()));
+    }
+    for place in copies.iter().filter_map(|copy| copy.place.as_ref()) {
+        match chunks.iter_mut().find(|(chunk, ..)| Arc::ptr_eq(chunk, &place.chunk)) {
+            Some((.., targets)) => targets.push(place.slot),
+            None => chunks.push((Arc::clone(&place.chunk), place.slot, Vec::new())),
+        }
+    }
+    chunks
+}
+
 impl State {
     /// A copy, made on the device.
     pub(crate) fn fork(&self) -> Result<State, BackendError> {
@@ -185,6 +200,30 @@ impl State {
         device.queue.submit([encoder.finish()]);
         device.check()?;
         Ok(State { device: Arc::clone(device), kind: Arc::clone(&self.kind), place })
+    }
+
+    /// States with room for copies of this one. The first of each chunk but its own is a copy already, from which the others
+    /// of that chunk can be made.
+    pub(crate) fn places_for_copies(&self, n: usize) -> Result<Vec<State>, BackendError> {
+        let (device, kind) = (&self.device, &self.kind);
+        let copies = (0..n)
+            .map(|_| {
+                Ok(State { device: Arc::clone(device), kind: Arc::clone(kind), place: kind.take(device)? })
+            })
+            .collect::<Result<Vec<_>, BackendError>>()?;
+        let mut encoder = device.wgpu.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+        for (chunk, first, _) in in_chunks(self, &copies) {
+            let Some(from) = self.place.as_ref().filter(|place| !Arc::ptr_eq(&place.chunk, &chunk)) else {
+                continue;
+            };
+            let at = |slot: u32| u64::from(slot) * kind.slot_floats * 4;
+            for ((_, source), (_, target)) in from.chunk.layers.iter().zip(&chunk.layers) {
+                encoder.copy_buffer_to_buffer(source, at(from.slot), target, at(first), kind.slot_floats * 4);
+            }
+        }
+        device.queue.submit([encoder.finish()]);
+        device.check()?;
+        Ok(copies)
     }
 
     /// Copies slabs to the host, all in one transfer.

@@ -23,7 +23,7 @@ fn run(op: fn(&GpuBackend), without: &str, exact: bool) {
 macro_rules! suite {
     ($module:ident, $without:literal, $exact:literal) => {
         mod $module {
-            suite!(@ $without, $exact, embed linear linear_sparse layer_norm token_shift shift_linear select_rows v7_keys wkv7
+            suite!(@ $without, $exact, embed linear linear_sparse layer_norm token_shift shift_linear select_rows sum_rows v7_keys wkv7
                 v7_readout time_mix_v7 low_rank_mix_v7 states);
         }
     };

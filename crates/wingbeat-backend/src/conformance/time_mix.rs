@@ -235,6 +235,12 @@ pub fn states<B: Backend>(backend: &B) {
         assert_eq!(backend.read_slab(&fork, i).expect("a slab"), values, "{}", case.label);
         backend.write_slab(&mut state, i, &vec![1.0; slab.len()]).expect("the layout's length");
         assert_eq!(backend.read_slab(&fork, i).expect("a slab"), values, "{}: a fork is its own", case.label);
+        // More than one chunk of them, where states come in chunks.
+        let forks = backend.fork_states(&fork, 75).expect("forks");
+        assert_eq!(forks.len(), 75, "{}", case.label);
+        for fork in &forks {
+            assert_eq!(backend.read_slab(fork, i).expect("a slab"), values, "{}: forks", case.label);
+        }
         assert!(backend.write_slab(&mut state, i, &values[1..]).is_err(), "{}: a wrong length", case.label);
     }
 }

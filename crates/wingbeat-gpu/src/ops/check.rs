@@ -36,6 +36,7 @@ fn all() -> Vec<Checked> {
     [
         super::bandwidth::checked(),
         super::cooperative::tests::checked(),
+        super::fork::checked(),
         super::linear::tests::checked(),
         super::rows::checked(),
         super::sample::checked(),

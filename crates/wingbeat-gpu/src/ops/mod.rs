@@ -5,6 +5,7 @@
 mod check;
 mod bandwidth;
 pub(crate) mod cooperative;
+mod fork;
 mod linear;
 mod rows;
 mod sample;
@@ -14,6 +15,7 @@ pub(crate) mod time_mix;
 
 use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};
 pub(crate) use bandwidth::read_bandwidth;
+pub(crate) use fork::fork_state;
 pub(crate) use linear::activation_precision;
 pub(crate) use rows::carry_alone;
 pub(crate) use sample::{BLOCK, FOUND_WORDS, Places, prepare, ranks, sample};
