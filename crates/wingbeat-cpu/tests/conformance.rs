@@ -19,7 +19,7 @@ macro_rules! suite {
                     eprintln!("skipped: this processor has no {}", $level);
                 }
             }
-            suite!(@ embed linear linear_sparse layer_norm token_shift shift_linear select_rows v7_keys wkv7 v7_readout time_mix_v7 low_rank_mix_v7 states);
+            suite!(@ embed linear linear_sparse layer_norm token_shift shift_linear select_rows sum_rows v7_keys wkv7 v7_readout time_mix_v7 low_rank_mix_v7 states);
         }
     };
     (@ $($op:ident)*) => {

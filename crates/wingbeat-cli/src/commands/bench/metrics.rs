@@ -8,7 +8,7 @@ use crate::args::ModelArgs;
 use anyhow::Context;
 use std::time::{Duration, Instant};
 use wingbeat::{
-    Batch, GenerateOptions, Model, Output, Rows, Sequence, State, Want,
+    Batch, EmbedOptions, GenerateOptions, Model, Output, Pooling, Sequence, State, Want,
     sampler::{Sampler, SamplerConfig},
 };
 use wingbeat_model::Catalog;
@@ -217,12 +217,11 @@ impl Subject {
 
     /// Reads a document; its state's slabs in the caller's memory.
     fn document(&self, tokens: &[u32]) -> anyhow::Result<Vec<Vec<f32>>> {
-        let mut state = self.model.new_state()?;
-        run(&self.model, &mut state, tokens, Want::NOTHING)?;
+        let state = self.model.states_of_tokens(&[tokens], &mut |_| true)?.remove(0);
         Ok(state.read_all()?.into_iter().map(|slab| slab.values).collect())
     }
 
-    /// `field_analysis_ms`.
+    /// `field_analysis_ms`, `fields_of_state_ms`.
     pub(super) fn fields(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
         let slabs = self.document(&self.prompts.take(0, DOCUMENT))?;
         let (n_fields, n_tokens) = FIELDS;
@@ -234,36 +233,35 @@ impl Subject {
             for (name, values) in names.iter().zip(&slabs) {
                 document.write(name, values)?;
             }
-            let mut states = (1..n_fields).map(|_| document.fork()).collect::<Result<Vec<State>, _>>()?;
-            states.push(document);
-            let mut sequences: Vec<Sequence<'_>> = states
-                .iter_mut()
-                .zip(&tokens)
-                .map(|(state, tokens)| Sequence { state, tokens, want: Want::LAST_HIDDEN })
-                .collect();
-            std::hint::black_box(self.model.forward(&mut sequences)?);
-            Ok(())
+            self.continue_with(&document, &tokens)
         })?;
         push_ms(report, "field_analysis_ms", &samples);
+        let mut document = self.model.new_state()?;
+        document.extend_tokens(&self.prompts.take(0, DOCUMENT), &mut |_| true)?;
+        let samples = clock.time(|| self.continue_with(&document, &tokens))?;
+        push_ms(report, "fields_of_state_ms", &samples);
+        Ok(())
+    }
+
+    /// All fields of a document; their last hidden vectors in the caller's memory.
+    fn continue_with(&self, document: &State, fields: &[Vec<u32>]) -> anyhow::Result<()> {
+        let want = Want::LAST_HIDDEN;
+        std::hint::black_box(self.model.continue_batch_tokens(document, fields, want, &mut |_| true)?);
         Ok(())
     }
 
     /// `embed_ms`, `embed_last_ms`, `embed_mean_ms`.
     pub(super) fn embed(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
-        let tokens = self.prompts.take(0, DOCUMENT);
-        let last = clock.time(|| {
-            let mut state = self.model.new_state()?;
-            std::hint::black_box(run(&self.model, &mut state, &tokens, Want::LAST_HIDDEN)?);
-            Ok(())
-        })?;
-        let all = Want { hidden: Rows::All, ..Want::NOTHING };
-        let mean = clock.time(|| {
-            let mut state = self.model.new_state()?;
-            let hidden = run(&self.model, &mut state, &tokens, all)?.hidden;
-            std::hint::black_box(mean_row(&hidden, self.model.config().n_channels));
-            Ok(())
-        })?;
-        let [last, mean] = [last, mean].map(|samples| Spread::of(samples.figures(|s| s * 1e3)));
+        let text = [self.prompts.take(0, DOCUMENT)];
+        let spread = |pooling| -> anyhow::Result<Spread> {
+            let options = EmbedOptions { pooling, ..EmbedOptions::default() };
+            let samples = clock.time(|| {
+                std::hint::black_box(self.model.embed_tokens(&text, &options, &mut |_| true)?);
+                Ok(())
+            })?;
+            Ok(Spread::of(samples.figures(|s| s * 1e3)))
+        };
+        let (last, mean) = (spread(Pooling::Last)?, spread(Pooling::Mean)?);
         let faster = if mean.median < last.median { mean } else { last };
         report.push("embed_ms", Unit::Milliseconds, faster);
         report.push("embed_last_ms", Unit::Milliseconds, last);
@@ -395,15 +393,4 @@ fn pick_each(sequences: &mut [Logits<'_>]) -> anyhow::Result<()> {
         **tokens = vec![sampler.sample(&mut output.logits)?];
     }
     Ok(())
-}
-
-/// The mean of rows `(n, width)`.
-fn mean_row(rows: &[f32], width: usize) -> Vec<f32> {
-    let mut mean = vec![0.0; width];
-    let n = (rows.len() / width.max(1)).max(1) as f32;
-    for row in rows.chunks_exact(width.max(1)) {
-        mean.iter_mut().zip(row).for_each(|(mean, value)| *mean += value);
-    }
-    mean.iter_mut().for_each(|mean| *mean /= n);
-    mean
 }
