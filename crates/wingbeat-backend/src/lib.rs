@@ -29,7 +29,7 @@ pub use pass::{
 };
 pub use profile::KernelTime;
 pub use sampling::{DeviceSampling, NO_TOKEN, SamplerStart, TokenSampler};
-pub use state::{SlabAt, SlabKind, SlabSpec, StateLayout};
+pub use state::{SlabAt, SlabKind, SlabSpec, SlabView, StateLayout};
 
 use smallvec::SmallVec;
 use tolerance::ActivationPrecision;
@@ -58,6 +58,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
 
     /// What a person calls this device: the processor's or adapter's name and the code path in use.
     fn describe(&self) -> String;
+
+    /// What decides the bits of what it computes, in words: two devices that say the same compute the same, as far as this
+    /// kind of device repeats itself.
+    fn arithmetic(&self) -> String {
+        self.describe()
+    }
 
     /// Hears of all matrices that [`Backend::matrix`] will be given, before the first.
     ///
@@ -163,6 +169,19 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// # Errors
     /// The number of values is wrong, or the device was lost.
     fn write_slab(&self, state: &mut Self::State, slab: usize, values: &[f32]) -> Result<(), BackendError>;
+
+    /// A slab where it lies, without a copy; none where states are not in the host's memory.
+    fn view_slab<'a>(&self, state: &'a Self::State, slab: usize) -> Option<SlabView<'a>> {
+        let _ = (state, slab);
+        None
+    }
+
+    /// The values of a slab in the order of [`Backend::view_slab`], to be written where they lie; none where there is no
+    /// view either.
+    fn view_slab_mut<'a>(&self, state: &'a mut Self::State, slab: usize) -> Option<&'a mut [f32]> {
+        let _ = (state, slab);
+        None
+    }
 
     /// Starts a pass over the rows of `batch`; `states[i]` belongs to sequence `i`.
     ///

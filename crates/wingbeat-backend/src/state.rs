@@ -56,6 +56,45 @@ impl StateLayout {
     }
 }
 
+/// A slab where it lies in the host's memory, in the order in which its device keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlabView<'a> {
+    /// All its values.
+    pub values: &'a [f32],
+    /// Its shape, as the layout has it.
+    pub shape: &'a [usize],
+    /// For each axis how many floats apart neighbours are: value `(i, j, …)` is `values[i * strides[0] + j * strides[1] …]`.
+    pub strides: Vec<usize>,
+}
+
+impl<'a> SlabView<'a> {
+    /// Of values in the layout's own order.
+    pub fn row_major(values: &'a [f32], shape: &'a [usize]) -> SlabView<'a> {
+        let mut strides = vec![1; shape.len()];
+        for axis in (1..shape.len()).rev() {
+            strides[axis - 1] = strides[axis] * shape[axis];
+        }
+        SlabView { values, shape, strides }
+    }
+
+    /// Of values whose last two axes are swapped in memory.
+    pub fn transposed(values: &'a [f32], shape: &'a [usize]) -> SlabView<'a> {
+        let mut view = SlabView::row_major(values, shape);
+        if let [.., rows, columns] = view.strides.as_mut_slice() {
+            (*rows, *columns) = (1, shape[shape.len() - 2]);
+        }
+        view
+    }
+
+    /// The value at an index of each axis, if it is one.
+    pub fn at(&self, index: &[usize]) -> Option<f32> {
+        let within = index.len() == self.shape.len() && index.iter().zip(self.shape).all(|(i, n)| i < n);
+        let at =
+            within.then(|| index.iter().zip(&self.strides).map(|(i, stride)| i * stride).sum::<usize>())?;
+        self.values.get(at).copied()
+    }
+}
+
 /// One layer's part of a slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlabAt {

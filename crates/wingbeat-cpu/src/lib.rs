@@ -26,7 +26,7 @@ use ops::Method;
 use pool::Pool;
 use std::sync::Mutex;
 use wingbeat_backend::{
-    Backend, BackendError, Batch, MatrixSource, StateLayout, States, tolerance::ActivationPrecision,
+    Backend, BackendError, Batch, MatrixSource, SlabView, StateLayout, States, tolerance::ActivationPrecision,
 };
 
 /// How a [`CpuBackend`] is made.
@@ -114,6 +114,12 @@ impl Backend for CpuBackend {
         format!("CPU ({}, {} {threads})", self.kernels.level, self.n_threads)
     }
 
+    fn arithmetic(&self) -> String {
+        // However many threads there are, a row is computed by one.
+        let exact = if self.exact { ", exact" } else { "" };
+        format!("CPU {} ({}{exact})", std::env::consts::ARCH, self.kernels.level)
+    }
+
     fn matrix(&self, source: &MatrixSource) -> Result<Matrix, BackendError> {
         Matrix::new(source, self.kernels, self.exact)
     }
@@ -145,6 +151,14 @@ impl Backend for CpuBackend {
 
     fn write_slab(&self, state: &mut State, slab: usize, values: &[f32]) -> Result<(), BackendError> {
         state.write(slab, values)
+    }
+
+    fn view_slab<'a>(&self, state: &'a State, slab: usize) -> Option<SlabView<'a>> {
+        Some(state.view(slab))
+    }
+
+    fn view_slab_mut<'a>(&self, state: &'a mut State, slab: usize) -> Option<&'a mut [f32]> {
+        Some(state.slab_mut(slab))
     }
 
     fn begin<'a>(&'a self, batch: &'a Batch, states: States<'a, State>) -> Result<CpuPass<'a>, BackendError> {

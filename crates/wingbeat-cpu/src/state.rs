@@ -3,7 +3,7 @@
 
 use crate::buffer::Aligned;
 use std::sync::Arc;
-use wingbeat_backend::{BackendError, SlabKind, SlabSpec, StateLayout};
+use wingbeat_backend::{BackendError, SlabKind, SlabSpec, SlabView, StateLayout};
 
 /// Every slab of one sequence.
 #[derive(Clone)]
@@ -23,6 +23,20 @@ impl State {
     pub(crate) fn layer_mut(&mut self, slab: usize, layer: usize) -> &mut [f32] {
         let len = self.layout.slabs[slab].layer_len();
         &mut self.slabs[slab].as_mut_slice()[layer * len..][..len]
+    }
+
+    /// A slab as it is kept.
+    pub(crate) fn view(&self, slab: usize) -> SlabView<'_> {
+        let (spec, values) = (&self.layout.slabs[slab], self.slabs[slab].as_slice());
+        match spec.kind {
+            SlabKind::Vectors => SlabView::row_major(values, &spec.shape),
+            SlabKind::HeadMatrices => SlabView::transposed(values, &spec.shape),
+        }
+    }
+
+    /// The values of a slab, as they are kept.
+    pub(crate) fn slab_mut(&mut self, slab: usize) -> &mut [f32] {
+        self.slabs[slab].as_mut_slice()
     }
 
     pub(crate) fn read(&self, slab: usize) -> Vec<f32> {

@@ -215,6 +215,11 @@ impl Backend for GpuBackend {
         format!("GPU {} ({}; {})", device.adapter.name, device.adapter.api, device.capabilities)
     }
 
+    fn arithmetic(&self) -> String {
+        let exact = if self.shared.exact { ", exact" } else { "" };
+        format!("{}, {}{exact}", self.describe(), self.shared.device.adapter.driver)
+    }
+
     fn reserve(&self, sources: &mut dyn Iterator<Item = MatrixSource>) -> Result<(), BackendError> {
         let device = &self.shared.device;
         let (mut needed, mut in_f32) = (0, 0);

@@ -6,7 +6,9 @@ use std::{
     any::{Any, TypeId},
     convert::Infallible,
 };
-use wingbeat_backend::{Backend, DeviceSampling, KernelTime, SamplerStart, StateLayout, TokenSampler};
+use wingbeat_backend::{
+    Backend, DeviceSampling, KernelTime, SamplerStart, SlabView, StateLayout, TokenSampler,
+};
 use wingbeat_format::ModelFile;
 use wingbeat_gpu::{AdapterSummary, GpuBackend};
 use wingbeat_model::{Config, Forward, ForwardOptions, Output, Progress, Sequence, Version, Want};
@@ -28,6 +30,8 @@ pub(crate) struct AnySequence<'a> {
 /// What a model can do, whatever the device.
 pub(crate) trait Engine: Send + Sync {
     fn describe(&self) -> String;
+    /// What decides the bits of its results.
+    fn arithmetic(&self) -> String;
     fn config(&self) -> &Config;
     fn state_layout(&self) -> &StateLayout;
     /// The type inside the states that it makes.
@@ -39,6 +43,10 @@ pub(crate) trait Engine: Send + Sync {
     /// All slabs, in the layout's order.
     fn read_state(&self, state: &AnyState) -> Result<Vec<Vec<f32>>, Error>;
     fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error>;
+    /// A slab where it lies, where that is the host's memory.
+    fn view_slab<'a>(&self, state: &'a AnyState, slab: usize) -> Option<SlabView<'a>>;
+    /// The same values, to be written.
+    fn view_slab_mut<'a>(&self, state: &'a mut AnyState, slab: usize) -> Option<&'a mut [f32]>;
     /// What a person should know about how the weights are kept.
     fn notes(&self) -> Vec<String>;
     fn profile(&self, on: bool) -> Result<(), Error>;
@@ -103,6 +111,10 @@ impl<B: Backend> Engine for On<B> {
         self.backend.describe()
     }
 
+    fn arithmetic(&self) -> String {
+        self.backend.arithmetic()
+    }
+
     fn config(&self) -> &Config {
         self.forward.config()
     }
@@ -159,6 +171,14 @@ impl<B: Backend> Engine for On<B> {
 
     fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error> {
         Ok(self.backend.write_slab(state.downcast_mut().expect(OWN_STATE), slab, values)?)
+    }
+
+    fn view_slab<'a>(&self, state: &'a AnyState, slab: usize) -> Option<SlabView<'a>> {
+        self.backend.view_slab(own::<B>(state), slab)
+    }
+
+    fn view_slab_mut<'a>(&self, state: &'a mut AnyState, slab: usize) -> Option<&'a mut [f32]> {
+        self.backend.view_slab_mut(state.downcast_mut().expect(OWN_STATE), slab)
     }
 
     fn forward(

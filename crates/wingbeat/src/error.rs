@@ -152,4 +152,30 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A value of a state that is not a number, or infinite.
+    #[error("{what}: state slab `{slab}`, value {index}: expected a finite number, found {found}")]
+    StateNotFinite {
+        /// Where the values come from: a file, or words for what was given.
+        what: String,
+        /// The slab.
+        slab: &'static str,
+        /// Which of its values, counted row-major.
+        index: usize,
+        /// The value.
+        found: f32,
+    },
+    /// A folder that cannot be made, read or written to.
+    #[error("{path}: the cache cannot use this folder: {source}", path = path.display())]
+    CacheFolder {
+        /// The folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// States that cannot be blended.
+    #[error("blending states: {why}")]
+    Blend {
+        /// What is missing or wrong.
+        why: String,
+    },
 }

@@ -30,6 +30,7 @@
 
 mod ahead;
 mod batch;
+mod cache;
 pub mod chat;
 pub mod convert;
 mod device;
@@ -50,6 +51,7 @@ mod timeline;
 mod trail;
 
 pub use batch::{Batch, BatchEnd, BatchEvent};
+pub use cache::{Cache, CacheOptions, CacheStats};
 pub use device::Device;
 pub use documents::{Answer, Choice};
 pub use embed::{EmbedOptions, EmbeddingOf, Embeddings, Pooling};
@@ -62,7 +64,7 @@ pub use session::{GenerateOptions, Generation, Session, StopReason};
 pub use state::{Slab, State};
 pub use timeline::Step;
 
-pub use wingbeat_backend::KernelTime;
+pub use wingbeat_backend::{KernelTime, SlabView};
 pub use wingbeat_cpu::{CpuOptions, Level};
 pub use wingbeat_format::{DType, FileFormat, FormatError, ModelFile};
 pub use wingbeat_gpu::{

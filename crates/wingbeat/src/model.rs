@@ -152,6 +152,12 @@ impl Model {
         self.inner.engine.describe()
     }
 
+    /// What decides the bits of its results, in words: the kernels that its device runs, and whether products are exact. Two
+    /// models of one fingerprint that say the same compute the same; on a GPU as far as it repeats itself.
+    pub fn arithmetic(&self) -> String {
+        self.inner.engine.arithmetic()
+    }
+
     /// What a person should know about how it was loaded, a line each: a device that was passed over, weights that are
     /// kept in another type.
     pub fn notes(&self) -> &[String] {
@@ -226,9 +232,17 @@ impl Model {
     /// Reads a state that [`State::save`] wrote.
     ///
     /// # Errors
-    /// The file is no state, is damaged, or is another model's.
+    /// The file is no state, is damaged, has values that are not finite, or is another model's.
     pub fn load_state(&self, path: impl AsRef<Path>) -> Result<State, Error> {
         State::load(self, path.as_ref())
+    }
+
+    /// Reads a state from the bytes that [`State::to_bytes`] made: those of its file.
+    ///
+    /// # Errors
+    /// As [`Model::load_state`].
+    pub fn state_from_bytes(&self, bytes: &[u8]) -> Result<State, Error> {
+        State::from_bytes(self, bytes)
     }
 
     /// A session from the zero state.

@@ -1,20 +1,15 @@
-//! A recurrent state as a value: kept, forked, read, written, saved and loaded.
+//! A recurrent state as a value: kept, forked, read, written, compared, blended.
 //!
-//! Its file is a safetensors file with one tensor a slab, F32, named and laid out as the slabs, and in its metadata
-//! the model's fingerprint, so that a model takes only its own states.
+//! What goes on with it is the model's business ([`Model::forward`]); `file.rs` saves and loads it, `kept.rs` hands it to the
+//! cache.
+
+mod file;
+mod kept;
+
+pub(crate) use file::le_bytes;
 
 use crate::{Error, Model, engine::AnyState};
-use std::path::Path;
-use wingbeat_backend::SlabSpec;
-use wingbeat_format::{DType, FileFormat, Metadata, ModelFile, TensorSpec, safetensors};
-
-/// Metadata keys of a state file.
-mod key {
-    pub(super) const FORMAT: &str = "wingbeat.state";
-    pub(super) const FINGERPRINT: &str = "wingbeat.model.fingerprint";
-    pub(super) const NAME: &str = "wingbeat.model.name";
-    pub(super) const TOKENS: &str = "wingbeat.state.tokens";
-}
+use wingbeat_backend::{SlabSpec, SlabView};
 
 /// What a model remembers of a text. It belongs to its model and lives on the model's device.
 pub struct State {
@@ -37,6 +32,46 @@ pub struct Slab {
 impl State {
     pub(crate) fn new(model: &Model) -> Result<State, Error> {
         Ok(State { any: model.inner.engine.new_state()?, model: model.clone(), n_tokens: 0 })
+    }
+
+    /// A weighted sum of states of one model, slab by slab: `Σ weight · state`. The weights need not add up to 1.
+    ///
+    /// It counts the tokens of the state that has the most: a blend of a state with itself, a half each, is that state.
+    ///
+    /// # Errors
+    /// There is no state, a weight or a sum is not finite, the states are not of one model on one kind of device, or the
+    /// device fails.
+    pub fn blend(states: &[(&State, f32)]) -> Result<State, Error> {
+        let Some(&(first, _)) = states.first() else {
+            return Err(Error::Blend { why: "expected at least one state, found none".to_owned() });
+        };
+        for (i, (state, weight)) in states.iter().enumerate() {
+            state.check_owner(&first.model, "a state to blend")?;
+            if !weight.is_finite() {
+                return Err(Error::Blend {
+                    why: format!("weight {i}: expected a finite number, found {weight}"),
+                });
+            }
+        }
+        let engine = &first.model.inner.engine;
+        let mut blend = State::new(&first.model)?;
+        for (index, spec) in first.slabs().iter().enumerate() {
+            let mut sum = Vec::new();
+            for &(state, weight) in states {
+                let mut values = engine.read_slab(&state.any, index)?;
+                match sum.is_empty() {
+                    true => {
+                        values.iter_mut().for_each(|value| *value *= weight);
+                        sum = values;
+                    }
+                    false => sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * value),
+                }
+            }
+            check_finite("the blend", spec, &sum)?;
+            engine.write_slab(&mut blend.any, index, &sum)?;
+        }
+        blend.n_tokens = states.iter().map(|(state, _)| state.n_tokens).max().unwrap_or(0);
+        Ok(blend)
     }
 
     /// The model.
@@ -73,6 +108,15 @@ impl State {
         &self.model.state_layout().slabs
     }
 
+    /// A slab where it lies, without a copy, in the device's order of axes: the CPU keeps head matrices `[key][value]`, and
+    /// the strides say so. None where the state is on a GPU: [`State::read`] copies it from there.
+    ///
+    /// # Errors
+    /// There is no slab of that name.
+    pub fn view(&self, name: &str) -> Result<Option<SlabView<'_>>, Error> {
+        Ok(self.model.inner.engine.view_slab(&self.any, self.model.slab_index(name)?))
+    }
+
     /// Copies a slab to the host.
     ///
     /// # Errors
@@ -98,81 +142,37 @@ impl State {
         Ok(self.slabs().iter().zip(slabs).map(slab).collect())
     }
 
-    /// Replaces a slab's values.
+    /// Replaces a slab's values, given row-major.
     ///
     /// # Errors
-    /// There is no slab of that name, the number of values is wrong, or the device failed.
+    /// There is no slab of that name, the number of values is wrong, one of them is not finite (nothing has been changed
+    /// then), or the device failed.
     pub fn write(&mut self, name: &str, values: &[f32]) -> Result<(), Error> {
         let index = self.model.slab_index(name)?;
+        check_finite("the values given", &self.slabs()[index], values)?;
         self.model.inner.engine.write_slab(&mut self.any, index, values)
     }
 
-    /// Saves it; [`Model::load_state`] reads it back. The file is complete or not there at all.
+    /// Whether it is the other one, bit for bit: of the same model (on whatever device), after as many tokens, with the
+    /// same values.
     ///
     /// # Errors
-    /// The file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let mut metadata = Metadata::new();
-        metadata.insert(key::FORMAT, "1");
-        metadata.insert(key::FINGERPRINT, self.model.fingerprint());
-        metadata.insert(key::NAME, self.model.config().name.as_str());
-        metadata.insert(key::TOKENS, self.n_tokens.to_string());
-        let specs: Vec<TensorSpec> = self
-            .slabs()
-            .iter()
-            .map(|slab| TensorSpec {
-                name: slab.name.to_owned(),
-                dtype: DType::F32,
-                shape: slab.shape.clone(),
-            })
-            .collect();
-        let mut writer = safetensors::Writer::create(path.as_ref(), &metadata, &specs)?;
-        for values in self.model.inner.engine.read_state(&self.any)? {
-            writer
-                .write(bytemuck::cast_slice(&values.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>()))?;
+    /// The device failed.
+    pub fn is_same(&self, other: &State) -> Result<bool, Error> {
+        if self.n_tokens != other.n_tokens || self.model.fingerprint() != other.model.fingerprint() {
+            return Ok(false);
         }
-        Ok(writer.finish()?)
-    }
-
-    pub(crate) fn load(model: &Model, path: &Path) -> Result<State, Error> {
-        let not_a_state = |why: String| Error::NotAState { path: path.to_owned(), why };
-        let file = ModelFile::open(path)?;
-        let metadata = file.metadata();
-        if file.format() != FileFormat::Safetensors || metadata.str(key::FORMAT).is_none() {
-            return Err(not_a_state(format!("the metadata has no `{}`", key::FORMAT)));
-        }
-        if let Some(version) = metadata.str(key::FORMAT).filter(|version| *version != "1") {
-            return Err(not_a_state(format!("its format is version {version:?}, known is \"1\"")));
-        }
-        let found = metadata.str(key::FINGERPRINT).unwrap_or_default();
-        if found != model.fingerprint() {
-            return Err(Error::ForeignState {
-                state: path.display().to_string(),
-                found_name: one_line(metadata.str(key::NAME).unwrap_or("an unnamed model")),
-                found: one_line(found),
-                expected_name: one_line(&model.config().name),
-                expected: model.fingerprint().to_owned(),
-            });
-        }
-        let mut state = State::new(model)?;
-        for slab in &model.state_layout().slabs {
-            let tensor = file
-                .tensor(slab.name)
-                .ok_or_else(|| not_a_state(format!("tensor `{}` is missing", slab.name)))?;
-            if tensor.shape != slab.shape || tensor.dtype != DType::F32 {
-                return Err(not_a_state(format!(
-                    "tensor `{}` should be F32 {:?}, found {} {:?}",
-                    slab.name,
-                    slab.shape,
-                    tensor.dtype.name(),
-                    tensor.shape
-                )));
+        let (one, two) = (&self.model.inner.engine, &other.model.inner.engine);
+        for slab in 0..self.slabs().len() {
+            let same = match (one.view_slab(&self.any, slab), two.view_slab(&other.any, slab)) {
+                (Some(a), Some(b)) if a.strides == b.strides => same_bits(a.values, b.values),
+                _ => same_bits(&one.read_slab(&self.any, slab)?, &two.read_slab(&other.any, slab)?),
+            };
+            if !same {
+                return Ok(false);
             }
-            state.write(slab.name, &tensor.to_f32())?;
         }
-        let tokens = metadata.str(key::TOKENS).and_then(|n| n.parse().ok());
-        state.n_tokens = tokens.ok_or_else(|| not_a_state(format!("`{}` is not a number", key::TOKENS)))?;
-        Ok(state)
+        Ok(true)
     }
 
     /// A state may be used by its own model, opened once or twice, on the same kind of device.
@@ -192,6 +192,20 @@ impl State {
             expected_name: model.config().name.clone(),
             expected: format!("{}, {}", model.fingerprint(), model.device()),
         })
+    }
+
+    /// A copy of what another state of the model, or of its twin, was made of.
+    pub(crate) fn copy_of(model: &Model, any: &AnyState, n_tokens: u64) -> Result<State, Error> {
+        Ok(State { any: model.inner.engine.fork_state(any)?, model: model.clone(), n_tokens })
+    }
+
+    /// What it is made of, without its model.
+    pub(crate) fn into_any(self) -> AnyState {
+        self.any
+    }
+
+    pub(crate) fn set_n_tokens(&mut self, n_tokens: u64) {
+        self.n_tokens = n_tokens;
     }
 
     pub(crate) fn any_mut(&mut self) -> &mut AnyState {
@@ -215,7 +229,18 @@ impl Model {
     }
 }
 
-/// A text from a file, fit for a one-line message.
-fn one_line(text: &str) -> String {
-    text.chars().take(100).flat_map(char::escape_debug).collect()
+fn same_bits(a: &[f32], b: &[f32]) -> bool {
+    bytemuck::cast_slice::<f32, u32>(a) == bytemuck::cast_slice::<f32, u32>(b)
+}
+
+/// The first value that is not finite is an error.
+fn check_finite(what: &str, slab: &SlabSpec, values: &[f32]) -> Result<(), Error> {
+    /// Values that are looked at together: enough for the compiler's vectors.
+    const TOGETHER: usize = 256;
+    let is_bad = |values: &[f32]| values.iter().fold(false, |bad, value| bad | !value.is_finite());
+    let Some(chunk) = values.chunks(TOGETHER).position(is_bad) else { return Ok(()) };
+    let bad = values.iter().enumerate().skip(chunk * TOGETHER).find(|(_, value)| !value.is_finite());
+    bad.map_or(Ok(()), |(index, &found)| {
+        Err(Error::StateNotFinite { what: what.to_owned(), slab: slab.name, index, found })
+    })
 }

@@ -1,7 +1,9 @@
 //! A state's life: fork, read, write, save, load, refusal by other models.
 
+mod small_disk;
+
 use std::path::PathBuf;
-use wingbeat::{CpuOptions, Device, Model, ModelOptions, Sequence, State, Want};
+use wingbeat::{CpuOptions, DType, Device, Model, ModelOptions, Sequence, State, Want};
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(format!("{}/../../tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR")))
@@ -131,4 +133,237 @@ fn threads_do_not_change_who_owns_a_state() {
     let mut other = b.new_state().unwrap();
     run(&b, &mut other, &[1]);
     assert_eq!(run(&a, &mut other, &[2]), first);
+}
+
+/// A state after some tokens.
+fn after(model: &Model, tokens: &[u32]) -> State {
+    let mut state = model.new_state().unwrap();
+    run(model, &mut state, tokens);
+    state
+}
+
+#[test]
+fn views_show_what_reading_copies() {
+    for device in [Device::Reference, "cpu".parse().unwrap()] {
+        let options = ModelOptions { device, ..ModelOptions::default() };
+        let model = Model::open_with(path("rwkv7-2x96-head32.safetensors"), &options).unwrap();
+        let state = after(&model, &[1, 2, 3]);
+        for spec in state.slabs() {
+            let view = state.view(spec.name).unwrap().expect("a state in the host's memory");
+            let slab = state.read(spec.name).unwrap();
+            assert_eq!((view.shape, view.values.len()), (&slab.shape[..], slab.values.len()));
+            let mut index = vec![0; slab.shape.len()];
+            for (i, value) in slab.values.iter().enumerate() {
+                let mut rest = i;
+                for (axis, n) in slab.shape.iter().enumerate().rev() {
+                    (index[axis], rest) = (rest % n, rest / n);
+                }
+                assert_eq!(view.at(&index), Some(*value), "{}: {index:?}", spec.name);
+            }
+            assert_eq!(view.at(&slab.shape), None);
+            assert_eq!(view.at(&index[1..]), None);
+        }
+        let wkv = state.view("wkv").unwrap().expect("a view");
+        let (n, on_cpu) = (wkv.shape[3], model.device().starts_with("CPU"));
+        assert_eq!(wkv.strides[2..], if on_cpu { [1, n] } else { [n, 1] }, "{}", model.device());
+        assert!(state.view("aa").is_err());
+    }
+}
+
+#[test]
+fn bytes_are_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.state");
+    let model = model("rwkv7-3x128-odd-ranks.safetensors");
+    let state = after(&model, &[1, 2, 3]);
+    state.save(&file).unwrap();
+    let bytes = state.to_bytes().unwrap();
+    assert_eq!(bytes, std::fs::read(&file).unwrap());
+    let back = model.state_from_bytes(&bytes).unwrap();
+    assert!(back.is_same(&state).unwrap());
+    assert_eq!(back.n_tokens(), 3);
+    for len in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+        let error = model.state_from_bytes(&bytes[..len]).err().unwrap().to_string();
+        assert!(error.contains("the bytes given") && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn the_same_is_the_same_bit_for_bit() {
+    let model = model("rwkv7-1x64.safetensors");
+    let state = after(&model, &[1, 2]);
+    assert!(state.is_same(&state).unwrap());
+    assert!(state.is_same(&state.fork().unwrap()).unwrap());
+    assert!(state.is_same(&after(&model, &[1, 2])).unwrap());
+    assert!(!state.is_same(&after(&model, &[2, 1])).unwrap());
+    assert!(!model.new_state().unwrap().is_same(&state).unwrap());
+    // The sign of a zero is a bit too, and so is the number of tokens.
+    let (zero, mut minus) = (model.new_state().unwrap(), model.new_state().unwrap());
+    minus.write("att_shift", &[-0.0; 64]).unwrap();
+    assert!(!zero.is_same(&minus).unwrap());
+    let mut copy = model.new_state().unwrap();
+    for slab in state.read_all().unwrap() {
+        copy.write(slab.name, &slab.values).unwrap();
+    }
+    assert!(!copy.is_same(&state).unwrap(), "it has read nothing");
+    // Another model's state is another state, not an error; the same on another device is the same.
+    let other = self::model("rwkv7-2x96-head32.safetensors");
+    assert!(!zero.is_same(&other.new_state().unwrap()).unwrap());
+    let options = ModelOptions { device: Device::Reference, ..ModelOptions::default() };
+    let reference = Model::open_with(path("rwkv7-1x64.safetensors"), &options).unwrap();
+    let there = reference.state_from_bytes(&state.to_bytes().unwrap()).unwrap();
+    assert!(there.is_same(&state).unwrap() && state.is_same(&there).unwrap());
+}
+
+#[test]
+fn blends_are_weighted_sums() {
+    let model = model("rwkv7-2x96-head32.safetensors");
+    let (a, b) = (after(&model, &[1, 2, 3]), after(&model, &[4]));
+    assert!(State::blend(&[(&a, 1.0)]).unwrap().is_same(&a).unwrap());
+    assert!(State::blend(&[(&a, 0.5), (&a, 0.5)]).unwrap().is_same(&a).unwrap());
+    let mut blend = State::blend(&[(&a, 0.25), (&b, 2.0), (&a, -1.0)]).unwrap();
+    assert_eq!(blend.n_tokens(), 3);
+    for slab in blend.read_all().unwrap() {
+        let (a, b) = (a.read(slab.name).unwrap().values, b.read(slab.name).unwrap().values);
+        for ((value, a), b) in slab.values.iter().zip(a).zip(b) {
+            let expected = 2.0 * b - 0.75 * a;
+            assert!((value - expected).abs() <= 1e-6 * (2.0 * b.abs() + a.abs()), "{value} {expected}");
+        }
+    }
+    run(&model, &mut blend, &[5]);
+
+    let refused = |states: &[(&State, f32)]| State::blend(states).err().unwrap().to_string();
+    assert_eq!(refused(&[]), "blending states: expected at least one state, found none");
+    let error = refused(&[(&a, 1.0), (&b, f32::NAN)]);
+    assert_eq!(error, "blending states: weight 1: expected a finite number, found NaN");
+    let other = self::model("rwkv7-1x64.safetensors").new_state().unwrap();
+    let error = refused(&[(&a, 1.0), (&other, 1.0)]);
+    assert!(error.contains(other.model().fingerprint()), "{error}");
+    let mut large = model.new_state().unwrap();
+    large.write("att_shift", &[f32::MAX; 2 * 96]).unwrap();
+    let error = refused(&[(&a, 1.0), (&large, 2.0)]);
+    assert!(error.starts_with("the blend: state slab `att_shift`, value 0: expected a finite"), "{error}");
+}
+
+#[test]
+fn values_that_are_no_numbers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nan.state");
+    let model = model("rwkv7-1x64.safetensors");
+    let state = after(&model, &[1, 2, 3]);
+    let len = state.read("wkv").unwrap().values.len();
+    for (bad, said) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+        for at in [0, 255, 256, len - 1] {
+            let mut copy = state.fork().unwrap();
+            let mut values = state.read("wkv").unwrap().values;
+            values[at] = bad;
+            let error = copy.write("wkv", &values).unwrap_err().to_string();
+            let end = format!("state slab `wkv`, value {at}: expected a finite number, found {said}");
+            assert_eq!(error, format!("the values given: {end}"));
+            assert!(copy.is_same(&state).unwrap(), "nothing was written");
+            // The tensors are the end of the file, in the order of the slabs: att_shift, wkv, ffn_shift.
+            let mut bytes = state.to_bytes().unwrap();
+            let in_file = bytes.len() - 4 * (64 + len - at);
+            bytes[in_file..][..4].copy_from_slice(&bad.to_le_bytes());
+            std::fs::write(&file, &bytes).unwrap();
+            let error = model.load_state(&file).err().unwrap().to_string();
+            assert_eq!(error, format!("{}: {end}", file.display()));
+            let error = model.state_from_bytes(&bytes).err().unwrap().to_string();
+            assert_eq!(error, format!("the bytes given: {end}"));
+        }
+    }
+}
+
+/// A model whose weights are no numbers makes a state that is none: saving says so, and leaves the old file.
+#[test]
+fn a_state_that_could_not_be_loaded_is_not_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.state");
+    let mut bytes = std::fs::read(path("rwkv7-1x64.safetensors")).unwrap();
+    let range = {
+        let model = wingbeat::ModelFile::from_vec("a model", bytes.clone()).unwrap();
+        let data = &model.tensor("blocks.0.ln1.bias").unwrap().data;
+        let start = data.as_ptr() as usize - model.bytes().as_ptr() as usize;
+        start..start + data.len()
+    };
+    for value in bytes[range].chunks_exact_mut(4) {
+        value.copy_from_slice(&f32::NAN.to_le_bytes());
+    }
+    let broken = wingbeat::ModelFile::from_vec("a model", bytes).unwrap();
+    let options = ModelOptions { device: "cpu".parse().unwrap(), ..ModelOptions::default() };
+    let broken = Model::from_file(broken, &options).unwrap();
+    let state = after(&broken, &[1]);
+    std::fs::write(&file, "an older file").unwrap();
+    for error in [state.save(&file).unwrap_err(), state.to_bytes().unwrap_err()] {
+        let error = error.to_string();
+        assert!(error.starts_with("the state to be saved: state slab `att_shift`, value 0"), "{error}");
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"an older file");
+}
+
+#[test]
+fn files_of_the_wrong_shape_or_type_are_refused() {
+    use wingbeat_format::{Metadata, TensorSpec, safetensors};
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("odd.state");
+    let model = model("rwkv7-1x64.safetensors");
+    let state = model.new_state().unwrap();
+    state.save(&file).unwrap();
+    let good = wingbeat::ModelFile::open(&file).unwrap();
+    /// What a tensor becomes; none where it is left out.
+    type Instead<'a> = Option<(DType, &'a [usize])>;
+    // Metadata key to replace, tensor to replace: what is said.
+    let said = |key: Option<(&str, &str)>, tensor: Option<(&str, Instead<'_>)>| {
+        let mut metadata = Metadata::new();
+        for (name, _) in good.metadata().iter() {
+            let value = good.metadata().str(name).unwrap();
+            metadata.insert(name, key.filter(|(k, _)| *k == name).map_or(value, |(_, v)| v));
+        }
+        let specs: Vec<TensorSpec> = (good.tensors().iter())
+            .filter_map(|t| {
+                match tensor.filter(|(name, _)| *name == t.name) {
+                    None => Some((t.dtype, t.shape.clone())),
+                    Some((_, instead)) => instead.map(|(dtype, shape)| (dtype, shape.to_vec())),
+                }
+                .map(|(dtype, shape)| TensorSpec { name: t.name.clone(), dtype, shape })
+            })
+            .collect();
+        let mut writer = safetensors::Writer::create(&file, &metadata, &specs).unwrap();
+        specs.iter().for_each(|spec| writer.write(&vec![0; spec.n_bytes().unwrap()]).unwrap());
+        writer.finish().unwrap();
+        let error = model.load_state(&file).err().map(|error| error.to_string());
+        let error = error.unwrap_or_default();
+        assert!((error.is_empty() || error.contains("odd.state")) && !error.contains('\n'), "{error}");
+        error
+    };
+    assert_eq!(said(None, None), "");
+    let error = said(None, Some(("wkv", Some((DType::F16, &[1, 1, 64, 64])))));
+    assert!(error.contains("tensor `wkv` should be F32 [1, 1, 64, 64], found F16 [1, 1, 64, 64]"), "{error}");
+    let error = said(None, Some(("wkv", Some((DType::F32, &[1, 64, 64])))));
+    assert!(error.contains("found F32 [1, 64, 64]"), "{error}");
+    let error = said(None, Some(("ffn_shift", None)));
+    assert!(error.contains("tensor `ffn_shift` is missing"), "{error}");
+    let error = said(Some(("wingbeat.state.tokens", "many")), None);
+    assert!(error.contains("`wingbeat.state.tokens` is not a number"), "{error}");
+    let error = said(Some(("wingbeat.state", "2")), None);
+    assert!(error.contains("version \"2\""), "{error}");
+    let error = said(Some(("wingbeat.model.fingerprint", "0\n0")), None);
+    assert!(error.contains("(0\\n0)") && error.contains(model.fingerprint()), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_the_old_file() {
+    let Some(disk) = small_disk::SmallDisk::mount("1m") else {
+        return println!("skipped: no permission to mount a small file system");
+    };
+    let model = model("rwkv7-2x256-Q8_0.gguf");
+    let (file, filler) = (disk.0.path().join("a.state"), disk.0.path().join("filler"));
+    let old = after(&model, &[1]);
+    old.save(&file).unwrap();
+    std::fs::write(&filler, vec![0; 800 << 10]).unwrap();
+    let error = after(&model, &[2]).save(&file).unwrap_err().to_string();
+    assert!(error.contains("a.state") && error.contains("space"), "{error}");
+    assert!(model.load_state(&file).unwrap().is_same(&old).unwrap());
+    assert_eq!(std::fs::read_dir(disk.0.path()).unwrap().count(), 2, "nothing half-written is left");
 }

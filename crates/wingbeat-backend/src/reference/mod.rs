@@ -6,7 +6,7 @@
 mod ops;
 
 use crate::{
-    Backend, BackendError, Batch, MatrixSource, Orientation, StateLayout, States,
+    Backend, BackendError, Batch, MatrixSource, Orientation, SlabView, StateLayout, States,
     tolerance::ActivationPrecision,
 };
 
@@ -126,6 +126,14 @@ impl Backend for Reference {
         }
         state.slabs[slab].copy_from_slice(values);
         Ok(())
+    }
+
+    fn view_slab<'a>(&self, state: &'a State, slab: usize) -> Option<SlabView<'a>> {
+        Some(SlabView::row_major(&state.slabs[slab], &state.layout.slabs[slab].shape))
+    }
+
+    fn view_slab_mut<'a>(&self, state: &'a mut State, slab: usize) -> Option<&'a mut [f32]> {
+        Some(&mut state.slabs[slab])
     }
 
     fn begin<'a>(&'a self, batch: &'a Batch, states: States<'a, State>) -> Result<Pass<'a>, BackendError> {

@@ -16,7 +16,7 @@ mod tests;
 mod write;
 
 pub(crate) use read::{looks_like, read};
-pub use write::Writer;
+pub use write::{Writer, header};
 
 /// The format's own bound on its header.
 const MAX_HEADER_BYTES: u64 = 100_000_000;

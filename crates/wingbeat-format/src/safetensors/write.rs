@@ -15,6 +15,12 @@ use crate::tensor::{TensorSpec, bad_shape};
 /// The header is filled up with spaces to a multiple of this, so that the data begin at one.
 const HEADER_ALIGNMENT: usize = 8;
 
+/// The bytes before the tensors of a file: those of `tensors` follow in that order, nothing between them. `label` is for
+/// messages. [`Writer`] writes files; this is for bytes that become none.
+pub fn header(label: &str, metadata: &Metadata, tensors: &[TensorSpec]) -> Result<Vec<u8>, FormatError> {
+    Ok(header_of(label, metadata, tensors)?.0)
+}
+
 /// Writes a safetensors file tensor by tensor.
 ///
 /// Nothing is seen at the path until [`finish`](Writer::finish); a writer that is dropped before leaves
@@ -30,21 +36,7 @@ impl Writer {
     ///
     /// The format's metadata are strings: other values are written as their text, arrays as JSON.
     pub fn create(path: &Path, metadata: &Metadata, tensors: &[TensorSpec]) -> Result<Writer, FormatError> {
-        let file = path.display().to_string();
-        let mut header = Map::new();
-        if !metadata.is_empty() {
-            header.insert(METADATA_NAME.to_owned(), Json::Object(texts(&file, metadata)?));
-        }
-        let stream_tensors = put_tensors(&file, &mut header, tensors)?;
-        let mut json = Json::Object(header).to_string().into_bytes();
-        json.resize(json.len().next_multiple_of(HEADER_ALIGNMENT), b' ');
-        if json.len() as u64 > MAX_HEADER_BYTES {
-            let expected = format!("a header of at most {MAX_HEADER_BYTES} bytes");
-            return Err(FormatError::malformed(&file, "safetensors header", expected, json.len()));
-        }
-        let mut bytes = Vec::with_capacity(LENGTH_BYTES + json.len());
-        bytes.extend((json.len() as u64).to_le_bytes());
-        bytes.extend(json);
+        let (bytes, stream_tensors) = header_of(&path.display().to_string(), metadata, tensors)?;
         // The format allows no gaps, hence no padding: an alignment of 1.
         Ok(Writer { stream: Stream::create(path, &bytes, stream_tensors, 1)? })
     }
@@ -60,6 +52,28 @@ impl Writer {
     pub fn finish(self) -> Result<(), FormatError> {
         self.stream.finish()
     }
+}
+
+fn header_of(
+    file: &str,
+    metadata: &Metadata,
+    tensors: &[TensorSpec],
+) -> Result<(Vec<u8>, Vec<StreamTensor>), FormatError> {
+    let mut header = Map::new();
+    if !metadata.is_empty() {
+        header.insert(METADATA_NAME.to_owned(), Json::Object(texts(file, metadata)?));
+    }
+    let stream_tensors = put_tensors(file, &mut header, tensors)?;
+    let mut json = Json::Object(header).to_string().into_bytes();
+    json.resize(json.len().next_multiple_of(HEADER_ALIGNMENT), b' ');
+    if json.len() as u64 > MAX_HEADER_BYTES {
+        let expected = format!("a header of at most {MAX_HEADER_BYTES} bytes");
+        return Err(FormatError::malformed(file, "safetensors header", expected, json.len()));
+    }
+    let mut bytes = Vec::with_capacity(LENGTH_BYTES + json.len());
+    bytes.extend((json.len() as u64).to_le_bytes());
+    bytes.extend(json);
+    Ok((bytes, stream_tensors))
 }
 
 fn put_tensors(
