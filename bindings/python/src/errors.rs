@@ -17,7 +17,7 @@ import_exception!(wingbeat._errors, InputError);
 /// What a call was about: whose fault a broken file is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
-    /// Opening a model, or running it.
+    /// Opening a model, or running it on what was given.
     Model,
     /// Reading or writing a state.
     State,
@@ -60,7 +60,11 @@ pub(crate) fn exception(error: Error, about: About) -> PyErr {
         | Error::EmptyInput { .. }
         | Error::NoLayer { .. }
         | Error::EmptyText => InputError::new_err(message),
-        Error::ForeignState { .. } | Error::NotAState { .. } => StateError::new_err(message),
+        Error::Blend { .. } => InputError::new_err(message),
+        Error::StateNotFinite { .. } if about == About::Model => InputError::new_err(message),
+        Error::ForeignState { .. } | Error::NotAState { .. } | Error::StateNotFinite { .. } => {
+            StateError::new_err(message)
+        }
         _ => WingbeatError::new_err(message),
     }
 }

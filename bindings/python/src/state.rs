@@ -61,7 +61,7 @@ impl PyState {
             }
         };
         let before = self.snapshot();
-        let (state, result) = compute(py, About::State, None, |watch| {
+        let (state, result) = compute(py, About::Model, None, |watch| {
             let mut state = before.fork()?;
             let result = change(&mut state, watch)?;
             Ok((state, result))
@@ -301,29 +301,7 @@ fn values_of(opened: &Opened, name: &str, array: &Bound<'_, PyAny>) -> PyResult<
     }
     let bytes = array.call_method0(intern!(py, "tobytes"))?;
     let bytes = bytes.cast::<PyBytes>()?.as_bytes();
-    let values: Vec<f32> = bytes.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect();
-    match values.iter().position(|value| !value.is_finite()) {
-        Some(index) => {
-            let found = format!("{} at {:?}", values[index], unravel(index, &shape));
-            Err(wrong(&format!("slab `{name}`"), "finite numbers", found))
-        }
-        None => Ok(values),
-    }
-}
-
-/// Where the value at `index`, row-major, is in an array.
-fn unravel(mut index: usize, shape: &[usize]) -> Vec<usize> {
-    let mut place: Vec<usize> = shape
-        .iter()
-        .rev()
-        .map(|&n| {
-            let at = index % n.max(1);
-            index /= n.max(1);
-            at
-        })
-        .collect();
-    place.reverse();
-    place
+    Ok(bytes.as_chunks().0.iter().map(|&bytes| f32::from_ne_bytes(bytes)).collect())
 }
 
 fn restore(py: Python<'_>, opened: &Arc<Opened>, bytes: &[u8]) -> PyResult<PyState> {
