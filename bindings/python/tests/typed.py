@@ -49,4 +49,3 @@ model.embed("a", pooling="max")  # type: ignore[arg-type]
 model.generate("a", temprature=1.0)  # type: ignore[call-arg]
 model.generate("a", temperature="hot")  # type: ignore[arg-type]
 state.n_tokens = 3  # type: ignore[misc]
-wingbeat.Model()
