@@ -170,6 +170,20 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// The number of values is wrong, or the device was lost.
     fn write_slab(&self, state: &mut Self::State, slab: usize, values: &[f32]) -> Result<(), BackendError>;
 
+    /// Replaces all slabs, in the layout's order, at the price of one transfer.
+    ///
+    /// # Errors
+    /// As [`Backend::write_slab`].
+    fn write_state(
+        &self,
+        state: &mut Self::State,
+        layout: &StateLayout,
+        slabs: &[&[f32]],
+    ) -> Result<(), BackendError> {
+        assert_eq!(layout.slabs.len(), slabs.len(), "values of every slab");
+        slabs.iter().enumerate().try_for_each(|(slab, values)| self.write_slab(state, slab, values))
+    }
+
     /// A slab where it lies, without a copy; none where states are not in the host's memory.
     fn view_slab<'a>(&self, state: &'a Self::State, slab: usize) -> Option<SlabView<'a>> {
         let _ = (state, slab);

@@ -11,7 +11,10 @@ const EXAMPLES: &str = "\
 Examples:
   wingbeat generate \"It was a dark and stormy night\"
   wingbeat generate -m model.gguf --preset creative --seed 7 -n 500 < story.txt
-  wingbeat generate --file book.txt --max-tokens 0 --save-state book.state
+  wingbeat state book.txt -o book.state
+  wingbeat fields --state book.state --field \"Author:\" --field \"Place:\"
+  wingbeat embed --lines notes.txt -o notes.jsonl
+  wingbeat similar \"a walk by the sea\" --in notes.jsonl
   wingbeat chat -m rwkv7-g1.gguf --system \"Answer briefly.\"
   wingbeat tokenize \"The Eiffel tower\" | wingbeat tokenize --decode
   wingbeat convert model.safetensors model.gguf --type q8_0
@@ -33,6 +36,10 @@ pub(crate) struct Cli {
 enum Command {
     Generate(commands::Generate),
     Chat(commands::Chat),
+    Embed(commands::Embed),
+    Similar(commands::Similar),
+    State(commands::State),
+    Fields(commands::Fields),
     Tokenize(commands::Tokenize),
     Inspect(commands::Inspect),
     Convert(commands::Convert),
@@ -51,6 +58,10 @@ impl Cli {
         match self.command {
             Command::Generate(command) => command.run(global),
             Command::Chat(command) => command.run(global),
+            Command::Embed(command) => command.run(global),
+            Command::Similar(command) => command.run(global),
+            Command::State(command) => command.run(global),
+            Command::Fields(command) => command.run(global),
             Command::Tokenize(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Convert(command) => command.run(global),

@@ -1,20 +1,25 @@
 //! The `wingbeat` command line: models, text and states from a shell.
 //!
 //! The far end of the data path: files and flags in, text out. Everything about models happens in the `wingbeat`
-//! library; here are flags (`args`), one file a command (`commands`), and how a program behaves in a terminal:
-//! `output` (standard output and a reader that goes away), `interrupt` (Ctrl-C), `progress` (bars), `failure` (one
-//! line for each error).
+//! library; here are flags (`args`), one file a command (`commands`), files of embeddings (`embeddings`), what is
+//! read and written besides (`input`, `texts`, `new_file`), and how a program behaves in a terminal: `output` (standard
+//! output and a reader that goes away), `terminal` (its width), `interrupt` (Ctrl-C), `progress` (bars), `failure`
+//! (one line for each error).
 #![deny(unsafe_code)]
 
 mod args;
 mod cli;
 mod commands;
 mod demo;
+mod embeddings;
 mod failure;
 mod input;
 mod interrupt;
+mod new_file;
 mod output;
 mod progress;
+mod terminal;
+mod texts;
 
 use clap::Parser;
 use cli::Cli;

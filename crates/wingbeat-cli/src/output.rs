@@ -49,3 +49,11 @@ pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     text.push(b'\n');
     print(text)
 }
+
+/// A cell of comma-separated values (RFC 4180).
+pub(crate) fn csv_field(text: &str) -> String {
+    if text.contains(['"', ',', '\n', '\r']) {
+        return format!("\"{}\"", text.replace('"', "\"\""));
+    }
+    text.to_owned()
+}

@@ -44,6 +44,7 @@ fn bench_has_every_figure_asked_for() {
         "par5_tok_s",
         "doc_state_ms",
         "field_analysis_ms",
+        "fields_of_state_ms",
         "embed_ms",
         "embed_last_ms",
         "embed_mean_ms",

@@ -464,6 +464,15 @@ fn a_full_disk_is_an_error_and_leaves_nothing() {
         assert!(run.err.contains("copy.") && run.err.contains("space"), "{}", run.err);
         assert_eq!(run.err.lines().count(), 1, "{}", run.err);
     }
+    // Ten states of 132 kB each.
+    let texts = b"a\nb\nc\nd\ne\nf\ng\nh\ni\nj";
+    for target in [at("copy.npy"), at("copy.jsonl"), at("copy.safetensors")] {
+        let model = fixture(GGUF);
+        let run = run_with_input(&["embed", "-q", "-m", &model, "--of", "state", "-o", &target], texts);
+        assert_eq!(run.code, Some(1), "{}", run.err);
+        assert!(run.err.contains("copy.") && run.err.contains("space"), "{}", run.err);
+        assert_eq!(run.err.lines().count(), 1, "{}", run.err);
+    }
     std::fs::write(at("filler"), vec![1; 1 << 19]).expect("room for half a megabyte");
     std::fs::write(at("filler2"), vec![1; 450 << 10]).expect("room for a bit more");
     let run = run(&["generate", "-m", &fixture(GGUF), "-n", "1", "--save-state", &at("a.state"), "the"]);

@@ -3,7 +3,7 @@
 //! Nothing that goes wrong on a GPU is allowed to end the process: faults are kept here by the callbacks that hear of
 //! them, and every call that waits or submits looks whether there is one.
 
-use crate::{AdapterSummary, Capabilities, GpuError, GpuOptions, adapter};
+use crate::{AdapterSummary, Capabilities, GpuError, GpuOptions, adapter, staging::Staging};
 use std::{
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
@@ -21,6 +21,7 @@ pub(crate) struct Device {
     pub(crate) info: wgpu::AdapterInfo,
     pub(crate) capabilities: Capabilities,
     fault: Arc<Mutex<Option<String>>>,
+    pub(crate) staging: Staging,
 }
 
 impl Device {
@@ -64,7 +65,7 @@ impl Device {
             keep(&kept, &format!("the device was lost ({reason:?}): {message}"));
         });
         let (capabilities, info) = (summary.capabilities, adapter.get_info());
-        Ok(Device { wgpu, queue, adapter: summary, info, capabilities, fault })
+        Ok(Device { wgpu, queue, adapter: summary, info, capabilities, fault, staging: Staging::default() })
     }
 
     /// The device's name, for messages.
@@ -101,6 +102,26 @@ impl Device {
         bytes: u64,
         usage: wgpu::BufferUsages,
     ) -> Result<wgpu::Buffer, BackendError> {
+        self.buffer_with(what, bytes, usage, false)
+    }
+
+    /// The same, mapped, for the host to write.
+    pub(crate) fn mapped_buffer(
+        &self,
+        what: &'static str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+    ) -> Result<wgpu::Buffer, BackendError> {
+        self.buffer_with(what, bytes, usage, true)
+    }
+
+    fn buffer_with(
+        &self,
+        what: &'static str,
+        bytes: u64,
+        usage: wgpu::BufferUsages,
+        mapped_at_creation: bool,
+    ) -> Result<wgpu::Buffer, BackendError> {
         let out_of_memory = || BackendError::OutOfMemory {
             device: self.name(),
             what,
@@ -110,12 +131,8 @@ impl Device {
             return Err(out_of_memory());
         }
         let scope = self.wgpu.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let descriptor = wgpu::BufferDescriptor {
-            label: Some(what),
-            size: bytes.max(16),
-            usage,
-            mapped_at_creation: false,
-        };
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some(what), size: bytes.max(16), usage, mapped_at_creation };
         let buffer = self.wgpu.create_buffer(&descriptor);
         match pollster::block_on(scope.pop()) {
             Some(_) => Err(out_of_memory()),
@@ -142,8 +159,7 @@ impl Device {
         if total == 0 {
             return self.check();
         }
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let staging = self.buffer("reading back", total, usage)?;
+        let staging = self.staging.to_host(self, total)?;
         let mut encoder = self.wgpu.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         let mut at = 0;
         for (buffer, offset, bytes) in ranges {
@@ -152,19 +168,22 @@ impl Device {
         }
         let submission = self.queue.submit([encoder.finish()]);
         let (sender, receiver) = mpsc::channel();
-        staging.slice(..).map_async(wgpu::MapMode::Read, move |result| {
+        staging.slice(..total).map_async(wgpu::MapMode::Read, move |result| {
             // The receiver waits below, or has given up.
             let _ = sender.send(result);
         });
         self.wait_for(Some(submission))?;
         self.mapped(&receiver)?;
-        let view = staging.slice(..).get_mapped_range().map_err(|e| self.failed(&e.to_string()))?;
+        let view = staging.slice(..total).get_mapped_range().map_err(|e| self.failed(&e.to_string()))?;
         let mut at = 0;
         for (index, (_, _, bytes)) in ranges.iter().enumerate() {
             let end = at + *bytes as usize;
             take(index, &view[at..end]);
             at = end;
         }
+        drop(view);
+        staging.unmap();
+        self.staging.give_back(staging);
         Ok(())
     }
 

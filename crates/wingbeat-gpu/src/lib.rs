@@ -25,6 +25,7 @@ mod pool;
 mod profile;
 mod sampling;
 mod source;
+mod staging;
 mod state;
 mod tuning;
 mod weights;
@@ -375,6 +376,11 @@ impl Backend for GpuBackend {
     fn write_slab(&self, state: &mut State, slab: usize, values: &[f32]) -> Result<(), BackendError> {
         let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
         state.write(slab, values)
+    }
+
+    fn write_state(&self, state: &mut State, _: &StateLayout, slabs: &[&[f32]]) -> Result<(), BackendError> {
+        let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
+        state.write_all(slabs)
     }
 
     fn begin<'a>(

@@ -8,7 +8,7 @@ use std::{
     ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
 };
-use wingbeat_backend::{BackendError, StateLayout};
+use wingbeat_backend::{BackendError, SlabSpec, StateLayout};
 
 /// Slots of the first chunk at least, and at most where memory is plenty: a pass over several chunks dispatches more
 /// kernels. Each chunk has four times as many as the one before.
@@ -246,21 +246,56 @@ impl State {
         Ok(out)
     }
 
+    /// Replaces all slabs, in one transfer.
+    pub(crate) fn write_all(&mut self, slabs: &[&[f32]]) -> Result<(), BackendError> {
+        for (spec, values) in self.kind.layout.slabs.iter().zip(slabs) {
+            check_len(spec, values)?;
+        }
+        let (kind, device) = (&self.kind, &self.device);
+        let Some(place) = &self.place else { return Ok(()) };
+        let slot_bytes = kind.slot_floats * 4;
+        let fill = |put: &mut dyn FnMut(usize, &[u8])| {
+            for ((spec, values), &begin) in kind.layout.slabs.iter().zip(slabs).zip(&kind.slab_at) {
+                for (layer, values) in values.chunks(spec.layer_len().max(1)).enumerate() {
+                    let at = layer * slot_bytes as usize + begin as usize * 4;
+                    put(at, bytemuck::cast_slice(values));
+                }
+            }
+        };
+        let copy = |encoder: &mut wgpu::CommandEncoder, staging: &wgpu::Buffer| {
+            for (layer, (_, buffer)) in (0..).zip(&place.chunk.layers) {
+                encoder.copy_buffer_to_buffer(
+                    staging,
+                    layer * slot_bytes,
+                    buffer,
+                    kind.at(place),
+                    slot_bytes,
+                );
+            }
+        };
+        device.staging.write(device, slot_bytes * kind.n_layers as u64, fill, copy)
+    }
+
     /// Replaces a slab.
     pub(crate) fn write(&mut self, slab: usize, values: &[f32]) -> Result<(), BackendError> {
         let spec = &self.kind.layout.slabs[slab];
-        if values.len() != spec.len() {
-            return Err(BackendError::SlabSize {
-                slab: spec.name.to_owned(),
-                expected: spec.len(),
-                found: values.len(),
-            });
-        }
+        check_len(spec, values)?;
         let Some(place) = &self.place else { return Ok(()) };
         let at = self.kind.at(place) + u64::from(self.kind.slab_at[slab]) * 4;
         for ((_, buffer), values) in place.chunk.layers.iter().zip(values.chunks(spec.layer_len().max(1))) {
             self.device.queue.write_buffer(buffer, at, bytemuck::cast_slice(values));
         }
         self.device.check()
+    }
+}
+
+fn check_len(slab: &SlabSpec, values: &[f32]) -> Result<(), BackendError> {
+    match values.len() == slab.len() {
+        true => Ok(()),
+        false => Err(BackendError::SlabSize {
+            slab: slab.name.to_owned(),
+            expected: slab.len(),
+            found: values.len(),
+        }),
     }
 }

@@ -43,6 +43,8 @@ pub(crate) trait Engine: Send + Sync {
     /// All slabs, in the layout's order.
     fn read_state(&self, state: &AnyState) -> Result<Vec<Vec<f32>>, Error>;
     fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error>;
+    /// All slabs, in the layout's order.
+    fn write_state(&self, state: &mut AnyState, slabs: &[&[f32]]) -> Result<(), Error>;
     /// A slab where it lies, where that is the host's memory.
     fn view_slab<'a>(&self, state: &'a AnyState, slab: usize) -> Option<SlabView<'a>>;
     /// The same values, to be written.
@@ -171,6 +173,11 @@ impl<B: Backend> Engine for On<B> {
 
     fn write_slab(&self, state: &mut AnyState, slab: usize, values: &[f32]) -> Result<(), Error> {
         Ok(self.backend.write_slab(state.downcast_mut().expect(OWN_STATE), slab, values)?)
+    }
+
+    fn write_state(&self, state: &mut AnyState, slabs: &[&[f32]]) -> Result<(), Error> {
+        let state = state.downcast_mut().expect(OWN_STATE);
+        Ok(self.backend.write_state(state, self.forward.state_layout(), slabs)?)
     }
 
     fn view_slab<'a>(&self, state: &'a AnyState, slab: usize) -> Option<SlabView<'a>> {

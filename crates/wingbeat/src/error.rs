@@ -94,6 +94,14 @@ pub enum Error {
         /// The names there are.
         slabs: String,
     },
+    /// Values of more or fewer slabs than a state has.
+    #[error("values of {found} slabs: expected those of all {expected}")]
+    SlabCount {
+        /// Slabs of a state.
+        expected: usize,
+        /// Slabs given.
+        found: usize,
+    },
     /// Generation was asked for before any token was run.
     #[error("nothing to continue: the session has not run a token since it was made or last stopped")]
     NothingToContinue,

@@ -9,7 +9,7 @@ mod kept;
 pub(crate) use file::le_bytes;
 
 use crate::{Error, Model, engine::AnyState};
-use wingbeat_backend::{SlabSpec, SlabView};
+use wingbeat_backend::{BackendError, SlabSpec, SlabView};
 
 /// What a model remembers of a text. It belongs to its model and lives on the model's device.
 pub struct State {
@@ -55,6 +55,7 @@ impl State {
         }
         let engine = &first.model.inner.engine;
         let mut blend = State::new(&first.model)?;
+        let mut sums = Vec::new();
         for (index, spec) in first.slabs().iter().enumerate() {
             let mut sum = Vec::new();
             for &(state, weight) in states {
@@ -68,8 +69,9 @@ impl State {
                 }
             }
             check_finite("the blend", spec, &sum)?;
-            engine.write_slab(&mut blend.any, index, &sum)?;
+            sums.push(sum);
         }
+        engine.write_state(&mut blend.any, &sums.iter().map(|sum| &sum[..]).collect::<Vec<_>>())?;
         blend.n_tokens = states.iter().map(|(state, _)| state.n_tokens).max().unwrap_or(0);
         Ok(blend)
     }
@@ -151,6 +153,27 @@ impl State {
         let index = self.model.slab_index(name)?;
         check_finite("the values given", &self.slabs()[index], values)?;
         self.model.inner.engine.write_slab(&mut self.any, index, values)
+    }
+
+    /// Replaces the values of all slabs, row-major, in the order of [`State::slabs`], in one transfer.
+    ///
+    /// # Errors
+    /// There are more or fewer slabs, the number of values of one is wrong, one of them is not finite (nothing has been
+    /// changed then), or the device failed.
+    pub fn write_all(&mut self, slabs: &[impl AsRef<[f32]>]) -> Result<(), Error> {
+        let (expected, found) = (self.slabs().len(), slabs.len());
+        if found != expected {
+            return Err(Error::SlabCount { expected, found });
+        }
+        let slabs: Vec<&[f32]> = slabs.iter().map(AsRef::as_ref).collect();
+        for (spec, values) in self.slabs().iter().zip(&slabs) {
+            if values.len() != spec.len() {
+                let (slab, expected, found) = (spec.name.to_owned(), spec.len(), values.len());
+                return Err(BackendError::SlabSize { slab, expected, found }.into());
+            }
+            check_finite("the values given", spec, values)?;
+        }
+        self.model.inner.engine.write_state(&mut self.any, &slabs)
     }
 
     /// Whether it is the other one, bit for bit: of the same model (on whatever device), after as many tokens, with the

@@ -243,4 +243,17 @@ pub fn states<B: Backend>(backend: &B) {
         }
         assert!(backend.write_slab(&mut state, i, &values[1..]).is_err(), "{}: a wrong length", case.label);
     }
+    // All at once, several times: what is used again must not be what it was.
+    let mut others = backend.fork_states(&state, 3).expect("forks");
+    let values: Vec<Vec<Vec<f32>>> =
+        (0..3).map(|_| layout.slabs.iter().map(|slab| case.random.normals(slab.len())).collect()).collect();
+    for (other, values) in others.iter_mut().zip(&values) {
+        let slabs: Vec<&[f32]> = values.iter().map(|values| &values[..]).collect();
+        backend.write_state(other, &layout, &slabs).expect("the layout's lengths");
+    }
+    for (other, values) in others.iter().zip(&values) {
+        assert_eq!(backend.read_state(other, &layout).expect("slabs"), *values, "{}: at once", case.label);
+    }
+    let short: [&[f32]; 2] = [&values[0][0][1..], &values[0][1]];
+    assert!(backend.write_state(&mut state, &layout, &short).is_err(), "{}: a wrong length", case.label);
 }

@@ -1,10 +1,12 @@
 //! Flags that several commands share: each group is one struct, flattened into the commands that have it.
 
+mod embedding;
 mod model;
 mod profile;
 mod sampler;
 mod vocabulary;
 
+pub(crate) use embedding::{EmbeddingArgs, count};
 pub(crate) use model::ModelArgs;
 pub(crate) use profile::ProfileArgs;
 pub(crate) use sampler::SamplerArgs;

@@ -4,6 +4,7 @@ use crate::{
     args::{Global, ModelArgs, ProfileArgs, SamplerArgs},
     failure, input,
     interrupt::Interrupt,
+    new_file::check_destination,
     output::{self, Output},
     progress::Progress,
 };
@@ -13,7 +14,7 @@ use serde::Serialize;
 use std::{
     ffi::OsString,
     io::{self, ErrorKind, IsTerminal},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -309,19 +310,4 @@ fn count(n: usize) -> String {
 fn rate(n_tokens: usize, time: Duration) -> f64 {
     let seconds = time.as_secs_f64();
     if seconds > 0.0 { n_tokens as f64 / seconds } else { 0.0 }
-}
-
-/// Finds out before any work is done that a file could not be written after it.
-fn check_destination(path: &Path) -> anyhow::Result<()> {
-    if path.is_dir() {
-        bail!("{}: is a directory, expected a path for a file", path.display());
-    }
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if !directory.is_dir() {
-        bail!("{}: there is no directory {}", path.display(), directory.display());
-    }
-    Ok(())
 }

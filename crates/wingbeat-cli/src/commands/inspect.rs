@@ -2,7 +2,7 @@
 //!
 //! Facts are gathered once and shown as text or JSON. A file that is no RWKV model is shown too, with a note on why.
 
-use crate::{demo, output};
+use crate::{demo, embeddings::Recipe, output};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -25,7 +25,7 @@ const WORLD_TOKENS: usize = 65536;
 /// What tells a saved state.
 const STATE_KEY: &str = "wingbeat.state";
 
-/// Show what a model or state file holds
+/// Show what a file of a model, a state or embeddings holds
 #[derive(Args)]
 #[command(after_help = "\
 Nothing is loaded: only the file's header is read.
@@ -35,7 +35,7 @@ Examples:
   wingbeat inspect model.gguf
   wingbeat inspect --json model.safetensors")]
 pub(crate) struct Inspect {
-    /// Model or state file: GGUF, safetensors or .pth [default: the demo model]
+    /// File of a model, a state or embeddings: GGUF, safetensors or .pth [default: the demo model]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print JSON
@@ -77,6 +77,7 @@ struct Facts {
 enum Kind {
     Model,
     State,
+    Embeddings,
     Other,
 }
 
@@ -119,6 +120,11 @@ impl Facts {
         if metadata.str(STATE_KEY).is_some() {
             facts.kind = Kind::State;
             facts.note = Some(state_note(metadata));
+            return facts;
+        }
+        if let Ok(Some(recipe)) = Recipe::read(metadata) {
+            facts.kind = Kind::Embeddings;
+            facts.note = Some(embeddings_note(file, &recipe));
             return facts;
         }
         match model_facts(file) {
@@ -236,6 +242,13 @@ fn state_note(metadata: &Metadata) -> String {
         text("wingbeat.model.fingerprint"),
         text("wingbeat.state.tokens")
     )
+}
+
+fn embeddings_note(file: &ModelFile, recipe: &Recipe) -> String {
+    let shape = file.tensors().first().map_or(&[][..], |tensor| &tensor.shape);
+    let Recipe { model, fingerprint, kind, normalized } = recipe;
+    let scale = if *normalized { ", of length 1" } else { "" };
+    format!("embeddings {shape:?} by `{model}` ({fingerprint}): {kind}{scale}")
 }
 
 impl Vocabulary {

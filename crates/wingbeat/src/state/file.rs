@@ -77,7 +77,8 @@ impl State {
         let tokens = metadata.str(key::TOKENS).and_then(|n| n.parse().ok());
         let mut state = State::new(model)?;
         state.n_tokens = tokens.ok_or_else(|| not_a_state(format!("`{}` is not a number", key::TOKENS)))?;
-        for (index, slab) in model.state_layout().slabs.iter().enumerate() {
+        let mut slabs = Vec::new();
+        for slab in &model.state_layout().slabs {
             let tensor = file
                 .tensor(slab.name)
                 .ok_or_else(|| not_a_state(format!("tensor `{}` is missing", slab.name)))?;
@@ -92,8 +93,10 @@ impl State {
             }
             let values = tensor.to_f32();
             check_finite(&path.display().to_string(), slab, &values)?;
-            model.inner.engine.write_slab(&mut state.any, index, &values)?;
+            slabs.push(values);
         }
+        let slabs: Vec<&[f32]> = slabs.iter().map(|values| &values[..]).collect();
+        model.inner.engine.write_state(&mut state.any, &slabs)?;
         // A file that was shortened meanwhile gave zeros.
         file.check_intact()?;
         Ok(state)

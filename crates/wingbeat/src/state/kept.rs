@@ -41,16 +41,20 @@ impl State {
         mut fill: impl FnMut(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let model = self.model.clone();
-        let engine = &model.inner.engine;
+        let (engine, mut slabs) = (&model.inner.engine, Vec::new());
         for (index, spec) in model.state_layout().slabs.iter().enumerate() {
             match engine.view_slab_mut(&mut self.any, index) {
                 Some(values) => fill_values(values, &mut fill)?,
                 None => {
                     let mut values = vec![0.0; spec.len()];
                     fill_values(&mut values, &mut fill)?;
-                    engine.write_slab(&mut self.any, index, &values)?;
+                    slabs.push(values);
                 }
             }
+        }
+        if !slabs.is_empty() {
+            let slabs: Vec<&[f32]> = slabs.iter().map(|values| &values[..]).collect();
+            engine.write_state(&mut self.any, &slabs)?;
         }
         Ok(())
     }

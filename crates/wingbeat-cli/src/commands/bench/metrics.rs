@@ -229,10 +229,7 @@ impl Subject {
             (0..n_fields).map(|field| self.prompts.take(1000 + 37 * field, n_tokens)).collect();
         let samples = clock.time(|| {
             let mut document = self.model.new_state()?;
-            let names: Vec<&'static str> = document.slabs().iter().map(|slab| slab.name).collect();
-            for (name, values) in names.iter().zip(&slabs) {
-                document.write(name, values)?;
-            }
+            document.write_all(&slabs)?;
             self.continue_with(&document, &tokens)
         })?;
         push_ms(report, "field_analysis_ms", &samples);

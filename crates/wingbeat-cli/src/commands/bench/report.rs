@@ -1,7 +1,7 @@
 //! The figures and the forms they are printed in: a table, JSON, comma-separated values.
 
 use super::{machine, measure::Spread};
-use crate::commands::devices::processor_name;
+use crate::{commands::devices::processor_name, output::csv_field};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use wingbeat::Model;
@@ -163,7 +163,7 @@ impl Report {
     /// A line for each figure, each with the model, so that several files can be put together.
     pub(super) fn csv(&self) -> String {
         let of = ["version", "model", "type", "device", "threads"];
-        let facts = of.map(|key| field(&self.facts.text(key))).join(",");
+        let facts = of.map(|key| csv_field(&self.facts.text(key))).join(",");
         let mut text = format!("{},metric,unit,median,min,max,runs\n", of.join(","));
         for Figure { key, unit, value, spread } in &self.figures {
             let number = |x: Option<f64>| x.map(|x| x.to_string()).unwrap_or_default();
@@ -233,12 +233,4 @@ fn digits(x: f64) -> String {
         _ => 3,
     };
     format!("{x:.decimals$}")
-}
-
-/// A cell of comma-separated values (RFC 4180).
-fn field(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text.to_owned()
 }
