@@ -5,6 +5,7 @@
 
 use crate::{
     array::{Values, to_numpy},
+    cache::PyCache,
     compute::compute,
     errors::{About, InputError, wrong},
     model::PyModel,
@@ -73,13 +74,18 @@ pub(crate) fn embed<'py>(
     texts: &Bound<'py, PyAny>,
     wanted: Wanted<'_>,
     show_progress: bool,
+    cache: Option<&PyCache>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, model) = (texts.py(), model.opened.to_run()?);
     let (texts, is_one) = Texts::extract(texts, "texts")?.into_parts();
     let options = wanted.options(model)?;
     let bar = show_progress.then_some("embedding");
     let embeddings = compute(py, About::Model, bar, |watch| {
-        model.embed_tokens(&tokens_of(texts, model)?, &options, &mut watch.progress())
+        let (tokens, mut progress) = (tokens_of(texts, model)?, watch.progress());
+        match cache {
+            Some(PyCache { cache, .. }) => cache.embed_tokens(model, &tokens, &options, &mut progress),
+            None => model.embed_tokens(&tokens, &options, &mut progress),
+        }
     })?;
     let (n_texts, width) = (embeddings.n_texts(), embeddings.width());
     let shape = if is_one { vec![width] } else { vec![n_texts, width] };
@@ -91,13 +97,18 @@ pub(crate) fn states<'py>(
     model: &PyModel,
     texts: &Bound<'py, PyAny>,
     show_progress: bool,
+    cache: Option<&PyCache>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, opened) = (texts.py(), &model.opened);
     let model = opened.to_run()?;
     let (texts, is_one) = Texts::extract(texts, "texts")?.into_parts();
     let bar = show_progress.then_some("reading");
     let states = compute(py, About::Model, bar, |watch| {
-        model.states_of_tokens(&tokens_of(texts, model)?, &mut watch.progress())
+        let (tokens, mut progress) = (tokens_of(texts, model)?, watch.progress());
+        match cache {
+            Some(PyCache { cache, .. }) => cache.states_of_tokens(model, &tokens, &mut progress),
+            None => model.states_of_tokens(&tokens, &mut progress),
+        }
     })?;
     let mut states = states.into_iter().map(|state| PyState::new(opened, state));
     match states.next() {

@@ -60,7 +60,7 @@ pub(crate) fn exception(error: Error, about: About) -> PyErr {
         | Error::EmptyInput { .. }
         | Error::NoLayer { .. }
         | Error::EmptyText => InputError::new_err(message),
-        Error::Blend { .. } => InputError::new_err(message),
+        Error::Blend { .. } | Error::CacheFolder { .. } => InputError::new_err(message),
         Error::StateNotFinite { .. } if about == About::Model => InputError::new_err(message),
         Error::ForeignState { .. } | Error::NotAState { .. } | Error::StateNotFinite { .. } => {
             StateError::new_err(message)

@@ -5,9 +5,11 @@
 
 use crate::{
     array::{Values, to_numpy},
+    cache::PyCache,
     compute::compute,
+    device::{device_of, prepare},
     embed::{self, Wanted},
-    errors::{About, DeviceError, InputError, exception, wrong},
+    errors::{About, DeviceError, exception},
     fields,
     generate::{self, PyStream, Request},
     sampling,
@@ -23,10 +25,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
-use wingbeat::{CpuOptions, Device, Error, Model, ModelOptions, Rows, Sequence, Want};
-
-/// Threads at most, the engine's own limit.
-const MOST_THREADS: usize = 1024;
+use wingbeat::{Error, Model, ModelOptions, Rows, Sequence, Want};
 
 /// A model that is open, shared by the objects that use it.
 pub(crate) struct Opened {
@@ -130,6 +129,7 @@ impl PyModel {
         vocab: Option<PathBuf>,
     ) -> PyResult<PyModel> {
         let options = ModelOptions { device: device_of(device, threads, precision)?, vocabulary: vocab };
+        prepare(py, &options.device)?;
         let model = compute(py, About::Model, None, |_| Model::open_with(&path, &options))?;
         // As it was found, wherever the process goes from here.
         let path = std::path::absolute(&path).unwrap_or(path);
@@ -143,6 +143,7 @@ impl PyModel {
     #[pyo3(signature = (device = "auto", threads = None, precision = "default"))]
     fn demo(py: Python<'_>, device: &str, threads: Option<usize>, precision: &str) -> PyResult<PyModel> {
         let options = ModelOptions { device: device_of(device, threads, precision)?, vocabulary: None };
+        prepare(py, &options.device)?;
         let model = compute(py, About::Model, None, |_| Model::demo(&options))?;
         Ok(PyModel { opened: Opened::new(model, None) })
     }
@@ -309,11 +310,12 @@ impl PyModel {
     /// layer: of "hidden", the residual stream after that layer instead of the final hidden vectors (later layers are not
     ///     run); of "state", that layer's part instead of all. Counted from 0, or from the end if negative.
     /// slab: of "state", one slab by name instead of all.
+    /// cache: what was computed before is taken from it, and what is computed is kept there.
     /// Returns float32 (B, C), a row a text, in their order; (C) for a text by itself. Of a state, C is the number of values
     /// taken of it: see `embedding_width`.
     #[pyo3(signature = (
         texts, pooling = "mean", normalize = false, batch_size = None, show_progress = false, *, of = "hidden",
-        layer = None, slab = None
+        layer = None, slab = None, cache = None
     ))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of Python's")]
     fn embed<'py>(
@@ -326,9 +328,10 @@ impl PyModel {
         of: &str,
         layer: Option<i64>,
         slab: Option<String>,
+        cache: Option<&PyCache>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let wanted = Wanted { pooling, normalize, batch_size, of, layer, slab };
-        embed::embed(self, texts, wanted, show_progress)
+        embed::embed(self, texts, wanted, show_progress, cache)
     }
 
     /// The length of an embedding of this kind: C, of `embed` with these arguments.
@@ -377,9 +380,15 @@ impl PyModel {
     ///
     /// texts: a text (str, bytes or token ids), or a list of them.
     /// show_progress: draw a bar on standard error.
-    #[pyo3(signature = (texts, show_progress = false))]
-    fn state<'py>(&self, texts: &Bound<'py, PyAny>, show_progress: bool) -> PyResult<Bound<'py, PyAny>> {
-        embed::states(self, texts, show_progress)
+    /// cache: what was read before is taken from it, wholly or as far as a text begins alike, and what is read is kept there.
+    #[pyo3(signature = (texts, show_progress = false, *, cache = None))]
+    fn state<'py>(
+        &self,
+        texts: &Bound<'py, PyAny>,
+        show_progress: bool,
+        cache: Option<&PyCache>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        embed::states(self, texts, show_progress, cache)
     }
 
     /// Continues a state with several short prompts, each from there, in one batch. The state stays as it is.
@@ -466,6 +475,9 @@ impl PyModel {
     }
 
     /// As `generate`, after each of several prompts, side by side: a list of str. Prompt i has the seed `seed + i`.
+    ///
+    /// With `state` it asks a document that was read once: what the command `wingbeat fields` does, and `answer_batch` in
+    /// Rust.
     #[pyo3(signature = (
         prompts, state = None, max_tokens = 256, stop = None, stop_tokens = None, seed = None, **sampling
     ))]
@@ -527,47 +539,4 @@ pub(crate) fn shapes<'py>(py: Python<'py>, model: &Model) -> PyResult<Bound<'py,
         shapes.set_item(slab.name, pyo3::types::PyTuple::new(py, &slab.shape)?)?;
     }
     Ok(shapes)
-}
-
-fn device_of(device: &str, threads: Option<usize>, precision: &str) -> PyResult<Device> {
-    if threads.is_some_and(|n| !(1..=MOST_THREADS).contains(&n)) {
-        let found = threads.unwrap_or_default();
-        return Err(wrong("threads", &format!("1 to {MOST_THREADS}, or None"), found));
-    }
-    let exact = match precision {
-        "default" => false,
-        "exact" => true,
-        other => return Err(wrong("precision", "\"default\" or \"exact\"", format!("{other:?}"))),
-    };
-    if device.is_empty() {
-        return Err(InputError::new_err("device: expected its name, found an empty text"));
-    }
-    let Ok(device) = device.parse::<Device>();
-    Ok(match device {
-        Device::Auto(cpu) => Device::Auto(CpuOptions { threads, exact, ..cpu }),
-        Device::Cpu(cpu) => Device::Cpu(CpuOptions { threads, exact, ..cpu }),
-        Device::Gpu(mut gpu) => {
-            gpu.exact = exact;
-            Device::Gpu(gpu)
-        }
-        other => other,
-    })
-}
-
-/// The GPUs that there are, whatever their state: a dict each, with `device` as `Model.load` takes it ("gpu:0"), `name`,
-/// `driver`, `api`, `kind` and `memory_bytes` (None where the driver does not tell).
-#[pyfunction]
-pub(crate) fn devices(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
-    let adapters = compute(py, About::Model, None, |_| Ok(wingbeat::adapters()))?;
-    let dict = |(number, adapter): (usize, &wingbeat::AdapterSummary)| {
-        let dict = PyDict::new(py);
-        dict.set_item("device", format!("gpu:{number}"))?;
-        dict.set_item("name", &adapter.name)?;
-        dict.set_item("driver", &adapter.driver)?;
-        dict.set_item("api", &adapter.api)?;
-        dict.set_item("kind", adapter.kind.to_string())?;
-        dict.set_item("memory_bytes", adapter.memory_bytes)?;
-        Ok(dict)
-    };
-    adapters.iter().enumerate().map(dict).collect()
 }

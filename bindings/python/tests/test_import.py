@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,3 +56,26 @@ def test_errors_are_what_python_expects() -> None:
     assert issubclass(wingbeat.InputError, ValueError)
     assert issubclass(wingbeat.MissingFileError, FileNotFoundError)
     assert issubclass(wingbeat.DeviceError, RuntimeError)
+
+
+DESKTOP = """
+import os, wingbeat
+before = os.environ.get("NODEVICE_SELECT")
+wingbeat.Model.demo(device="cpu", threads=1)
+assert os.environ.get("NODEVICE_SELECT") == before, "set with no GPU looked for"
+wingbeat.devices()
+print(os.environ.get("NODEVICE_SELECT"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a layer of Linux")
+@pytest.mark.parametrize(
+    "settings, found", [({}, "1"), ({"NODEVICE_SELECT": "0"}, "0"), ({"XDG_RUNTIME_DIR": "/nowhere"}, "None")]
+)
+def test_no_desktop_is_no_reason_to_complain(settings: dict[str, str], found: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in ("XDG_RUNTIME_DIR", "NODEVICE_SELECT")}
+    command = [sys.executable, "-c", DESKTOP]
+    done = subprocess.run(command, env={**environment, **settings}, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip() == found, done.stderr
+    if found == "1":
+        assert "XDG_RUNTIME_DIR" not in done.stderr

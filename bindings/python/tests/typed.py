@@ -39,6 +39,13 @@ n: int = state.extend(" more")
 state.save("document.state")
 loaded: wingbeat.State = wingbeat.State.load(model, "document.state")
 blend: wingbeat.State = wingbeat.State.blend([(state, 0.5), (loaded, 0.5)])
+cache: wingbeat.Cache = wingbeat.Cache(1 << 20, folder=Path("cache"), folder_bytes=None)
+cached: wingbeat.State = model.state("a document", cache=cache)
+several: list[wingbeat.State] = model.state(["one", "two"], cache=cache)
+kept: NDArray[np.float32] = model.embed(["a", "b"], cache=cache)
+stats: wingbeat.CacheStats = cache.stats()
+hits: int = stats.n_memory_hits + stats.n_disk_hits
+last_error: Optional[str] = stats.last_error
 perplexity: float = float(model.perplexity("text"))
 llama = wingbeat.Llama("model.gguf", n_ctx=512)
 encoder = wingbeat.SentenceTransformer(model)
@@ -48,4 +55,5 @@ n_channels: int = encoder.get_sentence_embedding_dimension()
 model.embed("a", pooling="max")  # type: ignore[arg-type]
 model.generate("a", temprature=1.0)  # type: ignore[call-arg]
 model.generate("a", temperature="hot")  # type: ignore[arg-type]
+model.state("a", cache="folder")  # type: ignore[call-overload]
 state.n_tokens = 3  # type: ignore[misc]

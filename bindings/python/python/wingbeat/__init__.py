@@ -19,9 +19,11 @@ from ._errors import (
     StateError,
     WingbeatError,
 )
-from ._wingbeat import Model, Perplexity, State, Stream, __version__, devices
+from ._wingbeat import Cache, CacheStats, Model, Perplexity, State, Stream, __version__, devices
 
 __all__ = [
+    "Cache",
+    "CacheStats",
     "DeviceError",
     "InputError",
     "Llama",

@@ -25,7 +25,7 @@ class StateError(WingbeatError):
 
 
 class InputError(WingbeatError, ValueError):
-    """An argument that cannot be what it is: an empty text, a layer that is not there, an array of a wrong shape."""
+    """An argument that cannot be what it is: an empty text, a layer that is not there, a cache's folder that cannot be used."""
 
 
 for _error in (WingbeatError, ModelFileError, MissingFileError, DeviceError, StateError, InputError):

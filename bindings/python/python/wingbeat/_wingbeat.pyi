@@ -6,7 +6,7 @@ from typing import Any, Literal, Optional, TypedDict, Union, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import TypeAlias, Unpack
+from typing_extensions import Self, TypeAlias, Unpack
 
 _Path: TypeAlias = Union[str, os.PathLike[str]]
 _Ids: TypeAlias = Union[Sequence[int], NDArray[np.integer[Any]]]
@@ -32,6 +32,8 @@ class _Sampling(TypedDict, total=False):
     banned: Optional[_Ids]
 
 __all__ = [
+    "Cache",
+    "CacheStats",
     "Model",
     "Perplexity",
     "State",
@@ -47,6 +49,39 @@ __version__: str
 def devices() -> list[dict[str, Any]]: ...
 def _engine_seconds() -> float: ...
 def _restore_state(data: bytes, fingerprint: str, name: str) -> State: ...
+@final
+class Cache:
+    def __new__(
+        cls,
+        memory_bytes: int = 268435456,
+        folder: Optional[_Path] = None,
+        folder_bytes: Optional[int] = 4294967296,
+    ) -> Self: ...
+    def stats(self) -> CacheStats: ...
+
+@final
+class CacheStats:
+    @property
+    def n_memory_hits(self) -> int: ...
+    @property
+    def n_disk_hits(self) -> int: ...
+    @property
+    def n_misses(self) -> int: ...
+    @property
+    def n_prefix_hits(self) -> int: ...
+    @property
+    def n_prefix_tokens(self) -> int: ...
+    @property
+    def n_damaged(self) -> int: ...
+    @property
+    def n_failures(self) -> int: ...
+    @property
+    def last_error(self) -> Optional[str]: ...
+    @property
+    def memory_bytes(self) -> int: ...
+    @property
+    def folder_bytes(self) -> int: ...
+
 @final
 class Perplexity:
     @property
@@ -119,6 +154,7 @@ class Model:
         of: Literal["hidden", "state"] = "hidden",
         layer: Optional[int] = None,
         slab: Optional[str] = None,
+        cache: Optional[Cache] = None,
     ) -> NDArray[np.float32]: ...
     def embedding_width(
         self,
@@ -138,9 +174,13 @@ class Model:
     ) -> Any: ...
     def get_sentence_embedding_dimension(self) -> int: ...
     @overload
-    def state(self, texts: _Text, show_progress: bool = False) -> State: ...  # type: ignore[overload-overlap]
+    def state(  # type: ignore[overload-overlap]
+        self, texts: _Text, show_progress: bool = False, *, cache: Optional[Cache] = None
+    ) -> State: ...
     @overload
-    def state(self, texts: _Texts, show_progress: bool = False) -> list[State]: ...
+    def state(
+        self, texts: _Texts, show_progress: bool = False, *, cache: Optional[Cache] = None
+    ) -> list[State]: ...
     @overload
     def continue_batch(
         self,
