@@ -3,7 +3,10 @@
 //! What an entry is found by, where it lies and when it goes is the engine's business; here it gets its name, its limits and
 //! its counts. What asks it first is in `embed.rs`.
 
-use crate::{compute::compute, errors::About};
+use crate::{
+    compute::compute,
+    errors::{About, count},
+};
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use wingbeat::{Cache, CacheOptions, CacheStats};
@@ -55,12 +58,14 @@ impl PyCache {
     #[pyo3(signature = (memory_bytes = 268_435_456, folder = None, folder_bytes = 4_294_967_296))]
     fn new(
         py: Python<'_>,
-        memory_bytes: usize,
+        memory_bytes: i128,
         folder: Option<PathBuf>,
-        folder_bytes: Option<u64>,
+        folder_bytes: Option<i128>,
     ) -> PyResult<PyCache> {
         // As it was found, wherever the process goes from here.
         let folder = folder.map(|folder| std::path::absolute(&folder).unwrap_or(folder));
+        let memory_bytes = count("memory_bytes", memory_bytes)?;
+        let folder_bytes = folder_bytes.map(|n| count("folder_bytes", n)).transpose()?;
         let options = CacheOptions { memory_bytes, folder, folder_bytes };
         let cache = compute(py, About::Model, None, |_| Cache::new(options.clone()))?;
         Ok(PyCache { cache, options })

@@ -13,11 +13,15 @@ use wingbeat::{CpuOptions, Device};
 const MOST_THREADS: usize = 1024;
 
 /// The device of `Model.load`'s arguments.
-pub(crate) fn device_of(device: &str, threads: Option<usize>, precision: &str) -> PyResult<Device> {
-    if threads.is_some_and(|n| !(1..=MOST_THREADS).contains(&n)) {
-        let found = threads.unwrap_or_default();
-        return Err(wrong("threads", &format!("1 to {MOST_THREADS}, or None"), found));
-    }
+pub(crate) fn device_of(device: &str, threads: Option<i128>, precision: &str) -> PyResult<Device> {
+    let threads = match threads.map(usize::try_from) {
+        None => None,
+        Some(Ok(n)) if (1..=MOST_THREADS).contains(&n) => Some(n),
+        Some(_) => {
+            let found = threads.unwrap_or_default();
+            return Err(wrong("threads", &format!("1 to {MOST_THREADS}, or None"), found));
+        }
+    };
     let exact = match precision {
         "default" => false,
         "exact" => true,

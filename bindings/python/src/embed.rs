@@ -21,7 +21,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) normalize: bool,
     pub(crate) batch_size: Option<usize>,
     pub(crate) of: &'a str,
-    pub(crate) layer: Option<i64>,
+    pub(crate) layer: Option<i128>,
     pub(crate) slab: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl Wanted<'_> {
 pub(crate) fn embedding_of(
     model: &Model,
     of: &str,
-    layer: Option<i64>,
+    layer: Option<i128>,
     slab: Option<String>,
 ) -> PyResult<EmbeddingOf> {
     let layer = layer.map(|layer| layer_of(model, layer)).transpose()?;
@@ -59,9 +59,9 @@ pub(crate) fn embedding_of(
     }
 }
 
-fn layer_of(model: &Model, layer: i64) -> PyResult<usize> {
+fn layer_of(model: &Model, layer: i128) -> PyResult<usize> {
     let n_layers = model.config().n_layers;
-    let from_start = if layer < 0 { layer.saturating_add_unsigned(n_layers as u64) } else { layer };
+    let from_start = if layer < 0 { layer + n_layers as i128 } else { layer };
     match usize::try_from(from_start) {
         Ok(index) if index < n_layers => Ok(index),
         _ => Err(wrong("layer", &format!("{} to {}", -(n_layers as i64), n_layers - 1), layer)),

@@ -73,3 +73,8 @@ pub(crate) fn exception(error: Error, about: About) -> PyErr {
 pub(crate) fn wrong(what: &str, expected: &str, found: impl std::fmt::Display) -> PyErr {
     InputError::new_err(format!("{what}: expected {expected}, found {found}"))
 }
+
+/// A whole number of Python's, of whatever size, as one of ours; none of ours is below 0.
+pub(crate) fn count<T: TryFrom<i128>>(what: &str, value: i128) -> PyResult<T> {
+    T::try_from(value).map_err(|_| wrong(what, "an int from 0 on, of at most 64 bits", value))
+}

@@ -9,7 +9,7 @@ use crate::{
     compute::compute,
     device::{device_of, prepare},
     embed::{self, Wanted},
-    errors::{About, DeviceError, exception},
+    errors::{About, DeviceError, count, exception},
     fields,
     generate::{self, PyStream, Request},
     sampling,
@@ -124,7 +124,7 @@ impl PyModel {
         py: Python<'_>,
         path: PathBuf,
         device: &str,
-        threads: Option<usize>,
+        threads: Option<i128>,
         precision: &str,
         vocab: Option<PathBuf>,
     ) -> PyResult<PyModel> {
@@ -141,7 +141,7 @@ impl PyModel {
     /// device, threads, precision: as of `load`.
     #[staticmethod]
     #[pyo3(signature = (device = "auto", threads = None, precision = "default"))]
-    fn demo(py: Python<'_>, device: &str, threads: Option<usize>, precision: &str) -> PyResult<PyModel> {
+    fn demo(py: Python<'_>, device: &str, threads: Option<i128>, precision: &str) -> PyResult<PyModel> {
         let options = ModelOptions { device: device_of(device, threads, precision)?, vocabulary: None };
         prepare(py, &options.device)?;
         let model = compute(py, About::Model, None, |_| Model::demo(&options))?;
@@ -323,20 +323,21 @@ impl PyModel {
         texts: &Bound<'py, PyAny>,
         pooling: &str,
         normalize: bool,
-        batch_size: Option<usize>,
+        batch_size: Option<i128>,
         show_progress: bool,
         of: &str,
-        layer: Option<i64>,
+        layer: Option<i128>,
         slab: Option<String>,
         cache: Option<&PyCache>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let batch_size = batch_size.map(|n| count("batch_size", n)).transpose()?;
         let wanted = Wanted { pooling, normalize, batch_size, of, layer, slab };
         embed::embed(self, texts, wanted, show_progress, cache)
     }
 
     /// The length of an embedding of this kind: C, of `embed` with these arguments.
     #[pyo3(signature = (of = "hidden", layer = None, slab = None))]
-    fn embedding_width(&self, of: &str, layer: Option<i64>, slab: Option<String>) -> PyResult<usize> {
+    fn embedding_width(&self, of: &str, layer: Option<i128>, slab: Option<String>) -> PyResult<usize> {
         let of = embed::embedding_of(&self.opened.model, of, layer, slab)?;
         self.opened.model.embedding_width(&of).map_err(|error| exception(error, About::Model))
     }
@@ -350,7 +351,7 @@ impl PyModel {
     fn encode<'py>(
         slf: &Bound<'py, Self>,
         sentences: &Bound<'py, PyAny>,
-        batch_size: usize,
+        batch_size: i128,
         show_progress_bar: Option<bool>,
         convert_to_numpy: bool,
         convert_to_tensor: bool,
@@ -443,10 +444,10 @@ impl PyModel {
         &self,
         prompt: &Bound<'_, PyAny>,
         state: Option<&PyState>,
-        max_tokens: usize,
+        max_tokens: i128,
         stop: Option<&Bound<'_, PyAny>>,
         stop_tokens: Option<&Bound<'_, PyAny>>,
-        seed: Option<u64>,
+        seed: Option<i128>,
         sampling: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<String> {
         let options = sampling::options(max_tokens, stop, stop_tokens)?;
@@ -463,10 +464,10 @@ impl PyModel {
         &self,
         prompt: &Bound<'_, PyAny>,
         state: Option<&PyState>,
-        max_tokens: usize,
+        max_tokens: i128,
         stop: Option<&Bound<'_, PyAny>>,
         stop_tokens: Option<&Bound<'_, PyAny>>,
-        seed: Option<u64>,
+        seed: Option<i128>,
         sampling: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<PyStream> {
         let options = sampling::options(max_tokens, stop, stop_tokens)?;
@@ -486,10 +487,10 @@ impl PyModel {
         &self,
         prompts: &Bound<'_, PyAny>,
         state: Option<&PyState>,
-        max_tokens: usize,
+        max_tokens: i128,
         stop: Option<&Bound<'_, PyAny>>,
         stop_tokens: Option<&Bound<'_, PyAny>>,
-        seed: Option<u64>,
+        seed: Option<i128>,
         sampling: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Vec<String>> {
         let options = sampling::options(max_tokens, stop, stop_tokens)?;

@@ -2,7 +2,7 @@
 //!
 //! Ranges are the engine's to check; here is which names there are, so that a misspelt one is an error.
 
-use crate::errors::wrong;
+use crate::errors::{count, wrong};
 use pyo3::{
     exceptions::PyTypeError,
     prelude::*,
@@ -19,7 +19,8 @@ const NAMES: &str = "temperature, top_k, top_p, min_p, typical_p, presence_penal
                      repetition_penalty, repetition_window, logit_bias, banned";
 
 /// Settings of a sampler. seed: none: another one at each call.
-pub(crate) fn sampler(settings: Option<&Bound<'_, PyDict>>, seed: Option<u64>) -> PyResult<SamplerConfig> {
+pub(crate) fn sampler(settings: Option<&Bound<'_, PyDict>>, seed: Option<i128>) -> PyResult<SamplerConfig> {
+    let seed = seed.map(|seed| count("seed", seed)).transpose()?;
     let seed = seed.unwrap_or_else(|| RandomState::new().hash_one(0));
     let mut config = SamplerConfig { seed, ..SamplerConfig::default() };
     for (name, value) in settings.into_iter().flatten() {
@@ -31,10 +32,10 @@ pub(crate) fn sampler(settings: Option<&Bound<'_, PyDict>>, seed: Option<u64>) -
 
 fn set(config: &mut SamplerConfig, name: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
     let number = || value.extract::<f32>().map_err(|_| unfit(name, "a number", value));
-    let count = || value.extract::<usize>().map_err(|_| unfit(name, "an int from 0 on", value));
+    let whole = || value.extract::<usize>().map_err(|_| unfit(name, "an int from 0 on", value));
     match name {
         "temperature" => config.temperature = number()?,
-        "top_k" => config.top_k = count()?,
+        "top_k" => config.top_k = whole()?,
         "top_p" => config.top_p = number()?,
         "min_p" => config.min_p = number()?,
         "typical_p" => config.typical_p = number()?,
@@ -42,7 +43,7 @@ fn set(config: &mut SamplerConfig, name: &str, value: &Bound<'_, PyAny>) -> PyRe
         "frequency_penalty" => config.frequency_penalty = number()?,
         "penalty_decay" => config.penalty_decay = number()?,
         "repetition_penalty" => config.repetition_penalty = number()?,
-        "repetition_window" => config.repetition_window = count()?,
+        "repetition_window" => config.repetition_window = whole()?,
         "logit_bias" if value.is_none() => {}
         "logit_bias" => {
             let bias: BTreeMap<u32, f32> =
@@ -64,11 +65,12 @@ fn unfit(name: &str, expected: &str, found: &Bound<'_, PyAny>) -> PyErr {
 
 /// When generation ends. stop: a text, several, or none. stop_tokens: none: the end of the document.
 pub(crate) fn options(
-    max_tokens: usize,
+    max_tokens: i128,
     stop: Option<&Bound<'_, PyAny>>,
     stop_tokens: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<GenerateOptions> {
-    let mut options = GenerateOptions { max_tokens, ..GenerateOptions::default() };
+    let mut options =
+        GenerateOptions { max_tokens: count("max_tokens", max_tokens)?, ..GenerateOptions::default() };
     if let Some(stop) = stop {
         options.stops = match stop.cast::<PyString>() {
             Ok(one) => vec![one.to_cow()?.into_owned()],

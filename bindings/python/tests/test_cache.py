@@ -108,7 +108,7 @@ def test_bad_arguments(model: wingbeat.Model, tmp_path: Path) -> None:
             wingbeat.Cache(folder=folder)
         assert str(folder) in str(raised.value) and "\n" not in str(raised.value)
     make: Any = wingbeat.Cache
-    with pytest.raises(OverflowError):
+    with pytest.raises(wingbeat.InputError, match="expected an int from 0 on"):
         make(memory_bytes=-1)
     with pytest.raises(TypeError):
         make(folder=3)

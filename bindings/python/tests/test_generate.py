@@ -117,5 +117,7 @@ def test_bad_input(model: wingbeat.Model) -> None:
         generate("a", stop=3)
     with pytest.raises(wingbeat.InputError, match="logit_bias: expected"):
         generate("a", logit_bias=[1])
-    with pytest.raises(OverflowError):
+    with pytest.raises(wingbeat.InputError, match="max_tokens: expected an int from 0 on, of at most 64 bits, found -1"):
         generate("a", max_tokens=-1)
+    with pytest.raises(wingbeat.InputError, match=f"seed: expected .*found {1 << 64}"):
+        generate("a", seed=1 << 64)
