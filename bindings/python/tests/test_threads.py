@@ -83,6 +83,8 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 import wingbeat
 
+# A job in the background begins with the signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model = wingbeat.Model.demo(device="cpu", threads=1)
 text = "The rain fell on the roofs of the town, and nobody was abroad. " * 20_000
 state = model.state("Before.")
