@@ -120,7 +120,8 @@ impl Model {
     }
 
     /// How likely each of some answers is after each prompt, from a state: for every prompt its choices, in their order.
-    /// Prompt and answer are tokenized apart. Answers of different lengths compare better by `log_likelihood / n_tokens`.
+    /// Prompt and answer are tokenized apart; `progress` is told of the prompts' tokens, then of the answers' of each prompt.
+    /// Answers of different lengths compare better by `log_likelihood / n_tokens`.
     ///
     /// # Errors
     /// As [`Model::continue_batch`], or a choice is empty.
@@ -140,14 +141,20 @@ impl Model {
             let mut outputs = Vec::new();
             let states = self.run_group(state, &group, Want::LAST_LOGITS, ALIKE, &mut outputs, progress)?;
             for (state, output) in states.iter().zip(&outputs) {
-                scores.push(self.score(state, &output.logits, &choices)?);
+                scores.push(self.score(state, &output.logits, &choices, progress)?);
             }
         }
         Ok(scores)
     }
 
     /// Scores of answers after a prompt: its state, and the logits after its last token.
-    fn score(&self, state: &State, logits: &[f32], choices: &[Vec<u32>]) -> Result<Vec<Choice>, Error> {
+    fn score(
+        &self,
+        state: &State,
+        logits: &[f32],
+        choices: &[Vec<u32>],
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Vec<Choice>, Error> {
         let mut scores: Vec<Choice> = choices
             .iter()
             .map(|choice| Choice { log_likelihood: -surprise(logits, choice[0]), n_tokens: choice.len() })
@@ -166,9 +173,11 @@ impl Model {
             };
             let n = inputs[at..].iter().take_while(fits).count().clamp(1, self.most_texts());
             let n = n.min(longer.len() - at);
-            let group = Group { texts: inputs[at..at + n].to_vec(), tokens_before: 0, tokens_in_all: 0 };
+            let texts = inputs[at..at + n].to_vec();
+            let tokens_in_all = texts.iter().map(|text| text.len()).sum();
+            let group = Group { texts, tokens_before: 0, tokens_in_all };
             let mut outputs = Vec::new();
-            self.run_group(state, &group, Want::ALL_LOGITS, ALIKE, &mut outputs, &mut |_| true)?;
+            self.run_group(state, &group, Want::ALL_LOGITS, ALIKE, &mut outputs, progress)?;
             for (&choice, output) in longer[at..at + n].iter().zip(&outputs) {
                 let rows = output.logits.chunks_exact(n_vocab).zip(&choices[choice][1..]);
                 scores[choice].log_likelihood -= rows.map(|(row, &token)| surprise(row, token)).sum::<f64>();
@@ -265,7 +274,7 @@ impl Model {
 }
 
 /// Calls whose sequences don't depend on each other.
-const ALIKE: ForwardOptions = ForwardOptions { n_layers: None, rows_alike: true };
+pub(crate) const ALIKE: ForwardOptions = ForwardOptions { n_layers: None, rows_alike: true };
 
 impl State {
     /// Takes in more text; returns the number of tokens. The text's tokens are its own: where the earlier text ended does

@@ -200,8 +200,21 @@ impl Model {
         let mut sequences: Vec<Sequence<'_>> = (states.iter_mut().zip(&group.texts))
             .map(|(state, tokens)| Sequence { state, tokens, want })
             .collect();
+        self.run_sequences(&mut sequences, group, options, outputs, progress)?;
+        Ok(states)
+    }
+
+    /// Runs a group's sequences; `progress` is told of the tokens of all groups.
+    pub(crate) fn run_sequences(
+        &self,
+        sequences: &mut [Sequence<'_>],
+        group: &Group<'_>,
+        options: ForwardOptions,
+        outputs: &mut Vec<Output>,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<(), Error> {
         let (before, total) = (group.tokens_before, group.tokens_in_all);
-        let result = self.forward_as(&mut sequences, options, outputs, &mut |now| {
+        let result = self.forward_as(sequences, options, outputs, &mut |now| {
             // The last call of all has nothing left to stop.
             progress(Progress { done: before + now.done, total }) || before + now.done == total
         });
@@ -209,7 +222,7 @@ impl Model {
             Err(Error::Model(ModelError::Stopped { done, .. })) => {
                 Err(ModelError::Stopped { done: before + done, total }.into())
             }
-            result => result.map(|()| states),
+            result => result,
         }
     }
 }

@@ -9,9 +9,7 @@ mod entry;
 mod key;
 mod memory;
 
-use crate::{
-    EmbedOptions, Embeddings, Error, ForwardOptions, Model, ModelError, Progress, Sequence, State, Want,
-};
+use crate::{EmbedOptions, Embeddings, Error, Model, Progress, Sequence, State, Want, documents::ALIKE};
 use disk::{Disk, Trouble};
 use key::{Context, Key};
 use memory::{Memory, Value};
@@ -349,18 +347,7 @@ impl Cache {
             let mut sequences: Vec<Sequence<'_>> = (members.iter_mut())
                 .map(|m| Sequence { state: &mut m.start, tokens: m.rest, want: Want::NOTHING })
                 .collect();
-            let (before, total) = (group.tokens_before, group.tokens_in_all);
-            let alike = ForwardOptions { n_layers: None, rows_alike: true };
-            let result = model.forward_as(&mut sequences, alike, &mut Vec::new(), &mut |now| {
-                // The last call of all has nothing left to stop.
-                progress(Progress { done: before + now.done, total }) || before + now.done == total
-            });
-            match result {
-                Err(Error::Model(ModelError::Stopped { done, .. })) => {
-                    return Err(ModelError::Stopped { done: before + done, total }.into());
-                }
-                result => result?,
-            }
+            model.run_sequences(&mut sequences, &group, ALIKE, &mut Vec::new(), progress)?;
             for Missing { key, start: state, .. } in members {
                 self.keep_in_memory(key, state);
                 if let Some(disk) = &self.inner.disk {
