@@ -14,18 +14,7 @@ use wingbeat::{
 use wingbeat_model::Catalog;
 
 /// The text that prompts are cut from: 1025 bytes, 230 to 260 tokens.
-const TEXT: &str = "\
-    The harbour master kept a ledger in which every vessel that entered the bay was written down, \
-    together with her cargo, her captain and the weather of the day. On the ninth of March 1851 he \
-    recorded only one arrival: the brig Marianne, out of Lisbon, carrying cork, salt and a single \
-    passenger who gave no name. \"She came in under torn sails,\" he wrote, \"and her people would not \
-    say what had happened to the others.\" Years later, when the ledger was found in the attic of the \
-    old customs house, historians tried to match the entry with the records of three other ports, but \
-    none of them listed a ship of that name. The passenger, it was said, had taken a room above the \
-    bakery, paid for a month in silver, and walked each evening to the end of the pier, where he stood \
-    until the lamps were lit. Children followed him at first; then they grew tired of his silence and \
-    went back to their games. In April the room was empty, the bed made, and on the table lay a small \
-    brass key with a paper tag that read: for the one who asks. ";
+const TEXT: &str = include_str!("text.txt");
 /// Tokens between start and first token.
 const START_TOKENS: usize = 16;
 /// Tokens of a document.
