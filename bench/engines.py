@@ -18,8 +18,14 @@ GROUPS = {
     "fields": {"field_analysis_ms": None},
     "embed": {"embed_ms": None},
 }
+# Opening a model that the system's page cache does not have.
+COLD = "cold"
 # Beside a thread that keeps a core busy.
 BESIDE = "beside_load"
+# Groups that are measured as another is, under other circumstances: they have processes of their own.
+AS = {COLD: "load", BESIDE: "gen"}
+# The metrics of such groups, and the keys they are under.
+COLD_METRICS = {"load_cold_ms": "load_ms", "start_to_first_token_cold_ms": "start_to_first_token_ms"}
 # What web-rwkv makes of a file in f16, in the place of a type of GGUF's.
 WEB_QUANTS = {"f16": "none", "q8_0": "int8", "q4_0": "nf4", "q4_k_m": "nf4", "q4_k_s": "nf4"}
 
@@ -29,7 +35,10 @@ def figures(groups, batches):
     found = []
     for group in groups:
         if group == BESIDE:
-            found.append(("gen_beside_load_tok_s", BESIDE, dict.fromkeys(("wingbeat", *PEERS), "gen_tok_s")))
+            found.append(("gen_beside_load_tok_s", BESIDE, dict.fromkeys((turns.OURS, *PEERS), "gen_tok_s")))
+        if group == COLD:
+            found += [(metric, COLD, {**dict.fromkeys(PEERS, key), turns.OURS: GROUPS["load"][key]})
+                      for metric, key in COLD_METRICS.items()]
         metrics = {f"par{n}_tok_s": None for n in batches} if group == "par" else GROUPS.get(group, {})
         found += [(metric, group, {turns.OURS: key} if key else {}) for metric, key in metrics.items()]
     return found

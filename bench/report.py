@@ -5,6 +5,8 @@ import agree, turns
 LABELS = {
     "load_ms": ("Model Load", "ms"),
     "start_to_first_token_ms": ("Load to first token", "ms"),
+    "load_cold_ms": ("Load, page cache cold", "ms"),
+    "start_to_first_token_cold_ms": ("To first token, cache cold", "ms"),
     "tokenize_us": ("Tokenize", "us"),
     "gen_tok_s": ("Generation", "tok/s"),
     "gen_beside_load_tok_s": ("Generation beside a busy thread", "tok/s"),

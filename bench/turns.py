@@ -84,8 +84,8 @@ def rows_of(figures, rounds, engines):
                 if result is None:
                     continue
                 key = keys.get(engine, metric)
-                if metric in result.get("cannot", {}):
-                    cannot[engine] = result["cannot"][metric]
+                if key in result.get("cannot", {}):
+                    cannot[engine] = result["cannot"][key]
                     continue
                 value, error = value_of(result, key)
                 if error:
