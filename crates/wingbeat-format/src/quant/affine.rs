@@ -9,7 +9,8 @@
 use half::f16;
 
 use super::lanes::{
-    F16_MAX, Lanes, N_LANES, by_value, each, largest, lower, nearest, over, to_f16, upper, weights, within,
+    F16_MAX, Lanes, N_LANES, by_value, each, factor, largest, lower, nearest, over, to_f16, upper, weights,
+    within,
 };
 
 /// The part of a sum of squares that may be rounding: sums of 32 numbers err by a few times 2⁻²⁴. Integers of which
@@ -71,11 +72,11 @@ pub(super) fn fit<const P: usize, const N: usize>(
         }
     }
     let steps = parts.each_ref().map(|part| part.search(grid));
-    let factor = |of: fn(&Steps) -> &Lanes| {
+    let factor_of = |of: fn(&Steps) -> &Lanes| {
         let highest = steps.iter().flat_map(of).fold(0.0, |highest, &x| upper(highest, x));
-        to_f16(highest / grid.scale)
+        factor(highest / grid.scale)
     };
-    let (d, dmin) = (factor(|steps| &steps.step), factor(|steps| &steps.offset));
+    let (d, dmin) = (factor_of(|steps| &steps.step), factor_of(|steps| &steps.offset));
     let mut block = Fitted {
         d,
         dmin,
@@ -137,7 +138,7 @@ impl<const P: usize, const N: usize> Fitted<P, N> {
             return None;
         };
         let (d, dmin) = (to_f16(d as f32), to_f16(dmin as f32));
-        (d != self.d || dmin != self.dmin).then(|| Fitted { d, dmin, ..*self })
+        if d == self.d && dmin == self.dmin { None } else { Some(Fitted { d, dmin, ..*self }) }
     }
 }
 

@@ -89,6 +89,15 @@ pub(super) fn to_f16(x: f32) -> f16 {
     f16::from_f32(within(x, -F16_MAX, F16_MAX))
 }
 
+/// An `F16` that the highest integer has to multiply to reach `x`: the nearest one, or the next larger magnitude where
+/// that one is far below. Small numbers of the type are few, and what is above the highest integer is cut off.
+pub(super) fn factor(x: f32) -> f16 {
+    let near = to_f16(x);
+    let reaches = near.to_f32().abs() >= lower(x.abs() * (1.0 - 1.0 / 512.0), F16_MAX);
+    // Numbers of one sign have their bits in order of magnitude.
+    if reaches { near } else { f16::from_bits(near.to_bits() + 1) }
+}
+
 /// Where the value of the largest magnitude is, or (as an error) the first one that is no finite number.
 pub(super) fn largest(x: &[f32]) -> Result<usize, usize> {
     if let Some(i) = x.iter().position(|x| !x.is_finite()) {

@@ -9,7 +9,7 @@
 use half::f16;
 
 use super::lanes::{
-    F16_MAX, Lanes, N_LANES, by_value, each, largest, nearest, over, to_f16, weights, within,
+    F16_MAX, Lanes, N_LANES, by_value, each, factor, largest, nearest, over, to_f16, weights, within,
 };
 
 /// The integers of a type.
@@ -66,7 +66,7 @@ pub(super) fn fit<const P: usize, const N: usize>(
     for &step in steps.as_flattened() {
         longest = if step.abs() > longest.abs() { step } else { longest };
     }
-    let d = to_f16(longest / -grid.scale);
+    let d = factor(longest / -grid.scale);
     let mut block = Fitted { d, scales: [[0.0; N_LANES]; P], q: [[[0.0; N_LANES]; N]; P] };
     for (p, part) in parts.iter().enumerate() {
         block.scales[p] = part.integers(&steps[p], d.to_f32(), grid);
@@ -126,7 +126,7 @@ impl<const P: usize, const N: usize> Fitted<P, N> {
             }
         }
         let d = if below > 0.0 { to_f16((above / below) as f32) } else { self.d };
-        (d != self.d).then(|| Fitted { d, ..*self })
+        if d == self.d { None } else { Some(Fitted { d, ..*self }) }
     }
 }
 
