@@ -65,9 +65,9 @@ fn every_type_in_both_formats() {
         (Mix::F16, 3e-3),
         (Mix::BF16, 3e-2),
         (Mix::Q8_0, 1e-5),
-        (Mix::Q6_K, 0.1),
-        (Mix::Q5_K_M, 0.2),
-        (Mix::Q4_K_M, 0.4),
+        (Mix::Q6_K, 0.2),
+        (Mix::Q5_K_M, 0.4),
+        (Mix::Q4_K_M, 0.8),
     ];
     for (mix, limit) in limits {
         for ending in ["gguf", "safetensors", "st"] {
