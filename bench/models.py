@@ -5,10 +5,9 @@
                     [--types f16,q8_0,q4_k_m] [--zeros 0.9] [--st] [--pth] --out FOLDER
 
 Writes SHAPE-TYPE.gguf for Wingbeat and llama.cpp and, with --st, SHAPE.st for web-rwkv, with --pth SHAPE.pth for the
-package rwkv: the same weights, since the quantized ones are made of the f16 file by llama.cpp (`QUANTIZE_RWKV IN OUT TYPE
-THREADS`; without it Wingbeat makes q8_0, and the other types are left out) and the .st and .pth files, too. Files that
-are there already stay; what cannot be made is said, and the others are made all the same. Needs nothing but Python's
-standard library.
+package rwkv: the same weights, since all are made of the f16 file, the quantized ones by llama.cpp (`QUANTIZE_RWKV IN OUT
+TYPE THREADS`) or without it by Wingbeat. Files that are there already stay; what cannot be made is said, and the others
+are made all the same. Needs nothing but Python's standard library.
 """
 import argparse, array, json, mmap, os, re, struct, subprocess, sys, time, zipfile
 
@@ -34,10 +33,8 @@ def gguf(args, shape, kind, path):
               str(args.seed), "--write", path, "--only", "none", "-q"])
     elif args.quantize:
         call([args.quantize, source, path, TYPES[kind], str(args.threads)])
-    elif kind == "q8_0":
-        call([args.wingbeat, "convert", source, path, "--type", kind, "-q"])
     else:
-        raise OSError("only llama.cpp quantizes to it: --quantize names its program")
+        call([args.wingbeat, "convert", source, path, "--type", kind, "-q"])
 
 
 def web_rwkv(wingbeat, source, path):
@@ -200,7 +197,7 @@ CHECKPOINTS = {"st": web_rwkv, "pth": checkpoint}
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--wingbeat", required=True, help="the wingbeat program")
-    parser.add_argument("--quantize", help="the program that quantizes with llama.cpp")
+    parser.add_argument("--quantize", help="the program that quantizes with llama.cpp; without it Wingbeat does")
     parser.add_argument("--shapes", default="0.4b,1.5b", help="separated by commas")
     parser.add_argument("--types", default="f16,q8_0,q4_k_m", help="of " + ", ".join(TYPES))
     parser.add_argument("--zeros", type=float, default=0.9, help="fraction of zeros in the channel mix")

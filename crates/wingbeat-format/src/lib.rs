@@ -3,7 +3,7 @@
 //! This crate stands at the head of the data path: it maps a GGUF, safetensors or `.pth` file, checks everything
 //! the file says about itself against the bytes that are really there, and hands out [`Tensor`]s whose data lie
 //! where they lay in the file ([`Bytes`]). It also knows the storage types ([`DType`]: how a row of each is
-//! laid out, decoded to f32 and, for some, encoded), and writes the first two formats.
+//! laid out, decoded to f32 and encoded), and writes the first two formats.
 //!
 //! It does not know what a tensor means: names, versions and shapes of RWKV are the model crate's business,
 //! fast arithmetic on stored blocks the backends'. A mapped file is not read at open beyond its header;

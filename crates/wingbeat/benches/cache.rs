@@ -12,7 +12,8 @@ use std::{
     sync::LazyLock,
 };
 use wingbeat::{
-    Cache, CacheOptions, DType, EmbedOptions, Model, ModelOptions, State,
+    Cache, CacheOptions, EmbedOptions, Model, ModelOptions, State,
+    convert::Mix,
     synthetic::{Shape, SyntheticModel},
 };
 
@@ -29,7 +30,7 @@ static SETTING: LazyLock<Setting> = LazyLock::new(|| {
         || {
             let path = folder.path().join("model.gguf");
             let shape = Shape { n_layers: 384, n_channels: 128, n_vocab: 256, low_ranks: [32, 32, 32, 32] };
-            let model = SyntheticModel { dtype: DType::Q8_0, ..SyntheticModel::new(shape) };
+            let model = SyntheticModel { mix: Mix::Q8_0, ..SyntheticModel::new(shape) };
             model.write_gguf(&path, &mut |_, _| true).expect("room for a model");
             path
         },

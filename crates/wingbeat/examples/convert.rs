@@ -2,8 +2,8 @@
 
 use std::{error::Error, path::Path};
 use wingbeat::{
-    DType, ModelFile,
-    convert::{ConvertOptions, convert},
+    ModelFile,
+    convert::{ConvertOptions, Mix, convert},
     read_vocabulary,
 };
 
@@ -12,8 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let [source, target, rest @ ..] = &args[..] else {
         return Err("usage: convert IN OUT [TYPE] [VOCABULARY] [NAME]".into());
     };
-    let dtype = match rest.first() {
-        Some(name) => Some(DType::parse(name).ok_or("unknown type")?),
+    let mix = match rest.first() {
+        Some(name) => Some(Mix::parse(name).ok_or("unknown type")?),
         None => None,
     };
     let vocabulary = rest.get(1).map(|path| read_vocabulary(Path::new(path))).transpose()?;
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let done = convert(
         &source,
         Path::new(target),
-        &ConvertOptions { dtype, vocabulary, name: rest.get(2).cloned() },
+        &ConvertOptions { mix, vocabulary, name: rest.get(2).cloned() },
         &mut |_, _| true,
     )?;
     println!("{target}: {}, {} tensors", done.format.name(), done.n_tensors);

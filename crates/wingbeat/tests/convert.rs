@@ -3,17 +3,16 @@
 use std::path::{Path, PathBuf};
 use wingbeat::{
     CpuOptions, DType, Device, Model, ModelFile, ModelOptions, Sequence, Vocabulary, Want,
-    convert::{ConvertOptions, convert},
+    convert::{ConvertOptions, Mix, convert},
 };
 
 fn fixture(name: &str) -> PathBuf {
     PathBuf::from(format!("{}/../../tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR")))
 }
 
-fn to(source: &Path, target: &Path, dtype: Option<DType>) -> wingbeat::convert::Converted {
+fn to(source: &Path, target: &Path, mix: Option<Mix>) -> wingbeat::convert::Converted {
     let source = ModelFile::open(source).unwrap();
-    convert(&source, target, &ConvertOptions { dtype, ..ConvertOptions::default() }, &mut |_, _| true)
-        .unwrap()
+    convert(&source, target, &ConvertOptions { mix, ..ConvertOptions::default() }, &mut |_, _| true).unwrap()
 }
 
 fn logits(path: &Path) -> Vec<f32> {
@@ -61,24 +60,92 @@ fn every_type_in_both_formats() {
     let folder = tempfile::tempdir().unwrap();
     let source = fixture("rwkv7-2x256-Q8_0.gguf");
     let expected = logits(&source);
-    for (dtype, limit) in [(DType::F32, 1e-5), (DType::F16, 3e-3), (DType::BF16, 3e-2), (DType::Q8_0, 1e-5)] {
+    let limits = [
+        (Mix::F32, 1e-5),
+        (Mix::F16, 3e-3),
+        (Mix::BF16, 3e-2),
+        (Mix::Q8_0, 1e-5),
+        (Mix::Q6_K, 0.2),
+        (Mix::Q5_K_M, 0.4),
+        (Mix::Q4_K_M, 0.8),
+    ];
+    for (mix, limit) in limits {
         for ending in ["gguf", "safetensors", "st"] {
             let target = folder.path().join(format!("m.{ending}"));
             let source = ModelFile::open(&source).unwrap();
-            let options = ConvertOptions { dtype: Some(dtype), ..ConvertOptions::default() };
+            let options = ConvertOptions { mix: Some(mix), ..ConvertOptions::default() };
             let result = convert(&source, &target, &options, &mut |_, _| true);
-            if dtype == DType::Q8_0 && ending != "gguf" {
+            if mix.matrices().is_quantized() && ending != "gguf" {
                 let error = result.unwrap_err().to_string();
-                assert!(error.contains("Q8_0") && error.contains("m."), "{error}");
+                assert!(error.contains("safetensors cannot hold Q") && error.contains("m."), "{error}");
                 assert!(!target.exists());
                 continue;
             }
             result.unwrap();
             let difference = relative(&logits(&target), &expected);
-            assert!(difference < limit, "{} {ending}: {difference}", dtype.name());
+            assert!(difference < limit, "{} {ending}: {difference}", mix.name());
             std::fs::remove_file(&target).unwrap();
         }
     }
+}
+
+/// Types and shapes of every tensor, and the numbers in the metadata.
+#[test]
+fn mixes_are_those_of_llama_cpp() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("m.gguf");
+    to(&fixture("rwkv7-2x256-Q8_0.gguf"), &target, Some(Mix::Q4_K_M));
+    let (ours, theirs) =
+        (ModelFile::open(&target).unwrap(), ModelFile::open(fixture("rwkv7-2x256-Q4_K_M.gguf")).unwrap());
+    assert_eq!(ours.tensors().len(), theirs.tensors().len());
+    for expected in theirs.tensors() {
+        let found = ours.tensor(&expected.name).unwrap();
+        assert_eq!((found.dtype, &found.shape), (expected.dtype, &expected.shape), "{}", found.name);
+    }
+    for key in ["general.file_type", "general.quantization_version"] {
+        assert_eq!(ours.metadata().u64(key), theirs.metadata().u64(key), "{key}");
+    }
+}
+
+/// Rows of 384 and 1536 values: what llama.cpp's quantizer makes of the demo model.
+#[test]
+fn rows_without_whole_blocks_get_smaller_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../assets/wingbeat-demo-26m-q8_0.gguf");
+    for (name, file_type, head, wide, narrow) in [
+        ("q6_k", 18, DType::Q8_0, DType::Q6K, DType::Q8_0),
+        ("q5_k", 17, DType::Q8_0, DType::Q5K, DType::Q5_1),
+        ("Q4_K_M", 15, DType::Q8_0, DType::Q4K, DType::Q5_0),
+        ("q3_k_m", 12, DType::Q8_0, DType::Q3K, DType::Q4_0),
+        ("q4_0", 2, DType::Q8_0, DType::Q4_0, DType::Q4_0),
+    ] {
+        let target = folder.path().join("demo.gguf");
+        to(&demo, &target, Mix::parse(name));
+        let file = ModelFile::open(&target).unwrap();
+        let dtype = |tensor: &str| file.tensor(tensor).unwrap().dtype;
+        assert_eq!(dtype("output.weight"), head, "{name}");
+        assert_eq!(dtype("blk.3.channel_mix_value.weight"), wide, "{name}");
+        for tensor in ["token_embd.weight", "blk.3.channel_mix_key.weight", "blk.3.time_mix_output.weight"] {
+            assert_eq!(dtype(tensor), narrow, "{name} {tensor}");
+        }
+        assert_eq!(dtype("blk.3.time_mix_w1.weight"), DType::F32);
+        assert_eq!(dtype("blk.3.time_mix_a1.weight"), DType::F16);
+        assert_eq!(file.metadata().u64("general.file_type"), Some(file_type), "{name}");
+        // Converting again asks for nothing and says the same.
+        let copy = folder.path().join("copy.gguf");
+        to(&target, &copy, None);
+        assert_eq!(ModelFile::open(&copy).unwrap().metadata().u64("general.file_type"), Some(file_type));
+    }
+}
+
+#[test]
+fn mixes_have_names() {
+    for mix in Mix::NAMED {
+        assert_eq!(Mix::parse(mix.name()), Some(mix));
+        assert_eq!(Mix::parse(&mix.name().to_uppercase()), Some(mix));
+    }
+    assert_eq!(Mix::parse("q4_k"), Some(Mix::Q4_K_M));
+    assert_eq!((Mix::parse("iq4_xs"), Mix::parse(""), Mix::parse("q4")), (None, None, None));
 }
 
 #[test]
@@ -86,7 +153,7 @@ fn vocabulary_and_template_travel() {
     let folder = tempfile::tempdir().unwrap();
     let source = fixture("rwkv7-2x256-Q8_0.gguf");
     let (st, gguf) = (folder.path().join("a.st"), folder.path().join("b.gguf"));
-    assert!(to(&source, &st, Some(DType::F16)).has_vocabulary);
+    assert!(to(&source, &st, Some(Mix::F16)).has_vocabulary);
     assert!(to(&st, &gguf, None).has_vocabulary);
     let text = "the man, he said: \"it's \u{e9}t\u{e9}\"\n\n".as_bytes();
     let models = [&source, &st, &gguf].map(|path| Model::open(path).unwrap());
@@ -154,7 +221,9 @@ fn stopped_or_refused_conversions_leave_nothing() {
     assert!(convert(&source, &bad, &ConvertOptions::default(), &mut |_, _| true).is_err());
     let nowhere = folder.path().join("no/such/x.gguf");
     assert!(convert(&source, &nowhere, &ConvertOptions::default(), &mut |_, _| true).is_err());
-    let options = ConvertOptions { dtype: Some(DType::Q4K), ..ConvertOptions::default() };
-    assert!(convert(&source, &target, &options, &mut |_, _| true).is_err());
+    let options = ConvertOptions { mix: Some(Mix::Q4_K_M), ..ConvertOptions::default() };
+    let quantized = folder.path().join("x.st");
+    let error = convert(&source, &quantized, &options, &mut |_, _| true).unwrap_err().to_string();
+    assert!(error.contains("x.st") && error.contains("choose --type f16"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

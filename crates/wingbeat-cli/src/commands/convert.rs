@@ -10,18 +10,21 @@ use anyhow::Context;
 use clap::Args;
 use std::{path::PathBuf, process::ExitCode};
 use wingbeat::{
-    DType, ModelFile,
-    convert::{ConvertOptions, Converted, convert},
+    ModelFile,
+    convert::{ConvertOptions, Converted, Mix, convert},
 };
 
 /// Convert a model to GGUF or safetensors, or to another storage type
 #[derive(Args)]
 #[command(after_help = "\
-Matrices get the type asked for; vectors and small matrices, which suffer from it, keep more bits.
+Matrices get the type asked for; vectors and small matrices, which suffer from it, keep more bits. As llama.cpp's \
+quantizer does it, the head is in Q6_K in all types of less than eight bits, and rows that are no multiple of 256 get a \
+type with smaller blocks.
 
 Examples:
   wingbeat convert model.safetensors model.gguf
   wingbeat convert model.gguf small.gguf --type q8_0
+  wingbeat convert model.pth smaller.gguf --type q4_k_m
   wingbeat convert model.st own.gguf --vocab vocab.txt")]
 pub(crate) struct Convert {
     /// Model file: GGUF, safetensors or .pth
@@ -30,9 +33,10 @@ pub(crate) struct Convert {
     /// File to write; its ending names the format: .gguf, .safetensors or .st
     #[arg(value_name = "OUT")]
     target: PathBuf,
-    /// Type of the matrices: f32, f16, bf16 or q8_0 [default: as they are]
-    #[arg(long = "type", value_name = "TYPE", value_parser = dtype)]
-    dtype: Option<DType>,
+    /// Type of the matrices: f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, q3_k_m, q2_k, q5_1, q5_0, q4_1 or q4_0
+    /// [default: as they are]
+    #[arg(long = "type", value_name = "TYPE", value_parser = mix)]
+    mix: Option<Mix>,
     #[command(flatten)]
     vocabulary: VocabularyArgs,
     /// The model's name, kept in the file [default: as it is]
@@ -42,11 +46,8 @@ pub(crate) struct Convert {
 
 impl Convert {
     pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
-        let options = ConvertOptions {
-            dtype: self.dtype,
-            vocabulary: self.vocabulary.read()?,
-            name: self.name.clone(),
-        };
+        let options =
+            ConvertOptions { mix: self.mix, vocabulary: self.vocabulary.read()?, name: self.name.clone() };
         let source = ModelFile::open(&self.source)?;
         let interrupt = Interrupt::heed()?;
         let bar = Progress::new(!global.quiet, "converting", "tensors", source.tensors().len());
@@ -75,13 +76,8 @@ impl Convert {
     }
 }
 
-/// The type that an argument names, one that can be written.
-pub(super) fn dtype(name: &str) -> Result<DType, String> {
-    DType::parse(name).filter(|dtype| dtype.has_encoder()).ok_or_else(|| {
-        let known: Vec<String> = DType::all()
-            .filter(|dtype| dtype.has_encoder())
-            .map(|dtype| dtype.name().to_lowercase())
-            .collect();
-        format!("types to convert to are {}", known.join(", "))
-    })
+/// The mix of types that an argument names.
+pub(super) fn mix(name: &str) -> Result<Mix, String> {
+    let known = || Mix::NAMED.map(Mix::name).join(", ");
+    Mix::parse(name).ok_or_else(|| format!("types to convert to are {}", known()))
 }

@@ -14,3 +14,15 @@ pub(super) fn scale_min(scales: &[u8; 12], i: usize) -> (u8, u8) {
     }
     (s[i + 4] & 15 | (s[i - 4] >> 6) << 4, s[i + 4] >> 4 | (s[i] >> 6) << 4)
 }
+
+/// The packing of [`scale_min`]: `of` says scale and minimum of each group.
+pub(super) fn pack(of: impl Fn(usize) -> (u8, u8)) -> [u8; 12] {
+    let mut scales = [0; 12];
+    for i in 0..4 {
+        let ((scale, min), (later_scale, later_min)) = (of(i), of(i + 4));
+        scales[i] = scale | (later_scale >> 4) << 6;
+        scales[i + 4] = min | (later_min >> 4) << 6;
+        scales[i + 8] = later_scale & 15 | later_min << 4;
+    }
+    scales
+}

@@ -5,7 +5,9 @@
 //! arithmetic on stored blocks is the backends', which find the block structs here. Blocks are made of bytes
 //! and have alignment 1, so that any place in a mapped file can be viewed as blocks.
 
+mod affine;
 mod k_scales;
+mod lanes;
 mod plain;
 mod q2k;
 mod q3k;
@@ -17,6 +19,7 @@ mod q5_1;
 mod q5k;
 mod q6k;
 mod q8_0;
+mod signed;
 #[cfg(test)]
 mod tests;
 
@@ -103,15 +106,15 @@ static TABLE: [Row; 16] = [
     plain::<2>(DType::F16,  "F16",  1,  decode_f16).encoded_by(encode_f16),
     plain::<2>(DType::BF16, "BF16", 30, decode_bf16).encoded_by(encode_bf16),
     blocks_of::<BlockQ8_0, 32>(DType::Q8_0, "Q8_0", 8).encoded_by(q8_0::encode),
-    blocks_of::<BlockQ4_0, 32>(DType::Q4_0, "Q4_0", 2),
-    blocks_of::<BlockQ4_1, 32>(DType::Q4_1, "Q4_1", 3),
-    blocks_of::<BlockQ5_0, 32>(DType::Q5_0, "Q5_0", 6),
-    blocks_of::<BlockQ5_1, 32>(DType::Q5_1, "Q5_1", 7),
-    blocks_of::<BlockQ2K, 256>(DType::Q2K,  "Q2_K", 10),
-    blocks_of::<BlockQ3K, 256>(DType::Q3K,  "Q3_K", 11),
-    blocks_of::<BlockQ4K, 256>(DType::Q4K,  "Q4_K", 12),
-    blocks_of::<BlockQ5K, 256>(DType::Q5K,  "Q5_K", 13),
-    blocks_of::<BlockQ6K, 256>(DType::Q6K,  "Q6_K", 14),
+    blocks_of::<BlockQ4_0, 32>(DType::Q4_0, "Q4_0", 2).encoded_by(encode_blocks::<BlockQ4_0, 32>),
+    blocks_of::<BlockQ4_1, 32>(DType::Q4_1, "Q4_1", 3).encoded_by(encode_blocks::<BlockQ4_1, 32>),
+    blocks_of::<BlockQ5_0, 32>(DType::Q5_0, "Q5_0", 6).encoded_by(encode_blocks::<BlockQ5_0, 32>),
+    blocks_of::<BlockQ5_1, 32>(DType::Q5_1, "Q5_1", 7).encoded_by(encode_blocks::<BlockQ5_1, 32>),
+    blocks_of::<BlockQ2K, 256>(DType::Q2K,  "Q2_K", 10).encoded_by(encode_blocks::<BlockQ2K, 256>),
+    blocks_of::<BlockQ3K, 256>(DType::Q3K,  "Q3_K", 11).encoded_by(encode_blocks::<BlockQ3K, 256>),
+    blocks_of::<BlockQ4K, 256>(DType::Q4K,  "Q4_K", 12).encoded_by(encode_blocks::<BlockQ4K, 256>),
+    blocks_of::<BlockQ5K, 256>(DType::Q5K,  "Q5_K", 13).encoded_by(encode_blocks::<BlockQ5K, 256>),
+    blocks_of::<BlockQ6K, 256>(DType::Q6K,  "Q6_K", 14).encoded_by(encode_blocks::<BlockQ6K, 256>),
     plain::<4>(DType::I32,  "I32",  26, decode_i32),
     plain::<8>(DType::I64,  "I64",  27, decode_i64),
     plain::<8>(DType::F64,  "F64",  28, decode_f64),
@@ -231,7 +234,7 @@ impl DType {
     }
 
     /// Appends a row's encoding to `out`, which is left as it was on an error. F16 and BF16 round to nearest
-    /// even and overflow to infinity; Q8_0 refuses values that it cannot scale.
+    /// even and overflow to infinity; quantized types refuse values that they cannot scale.
     pub fn encode_row(self, x: &[f32], out: &mut Vec<u8>) -> Result<(), FormatError> {
         let encode = self.row().encode.ok_or(FormatError::NoEncoder { dtype: self })?;
         let n_bytes =
@@ -280,6 +283,15 @@ trait Block<const N: usize>: bytemuck::Pod {
     fn decode(&self, out: &mut [f32; N]);
 }
 
+/// A block that can be made of values.
+trait EncodeBlock<const N: usize>: Block<N> {
+    const DTYPE: DType;
+
+    /// On an error, the index of the value that no block has a place for: no finite number, or the largest one where
+    /// its scale is no finite `F16`.
+    fn encode(x: &[f32; N]) -> Result<Self, usize>;
+}
+
 /// Views bytes as the blocks that lie there, at any alignment; `None` if they are no whole number of them.
 ///
 /// `B` is one of the block structs of this module.
@@ -292,6 +304,18 @@ fn decode_blocks<B: Block<N>, const N: usize>(bytes: &[u8], out: &mut [f32]) {
     for (block, out) in blocks.iter().zip(out.as_chunks_mut::<N>().0) {
         block.decode(out);
     }
+}
+
+fn encode_blocks<B: EncodeBlock<N>, const N: usize>(x: &[f32], out: &mut Vec<u8>) -> Result<(), FormatError> {
+    for (i, x) in x.as_chunks::<N>().0.iter().enumerate() {
+        let block = B::encode(x).map_err(|j| FormatError::NotRepresentable {
+            dtype: B::DTYPE,
+            index: i * N + j,
+            found: x[j],
+        })?;
+        out.extend_from_slice(bytemuck::bytes_of(&block));
+    }
+    Ok(())
 }
 
 /// The f32 value of a half-precision number as blocks store it.

@@ -3,13 +3,12 @@
 //! The layouts ask for one weight after the other, in a type and an orientation; a model file decodes and encodes its
 //! own. Which tensors there are, and in which order, is the layouts' business.
 
+use super::in_order;
 use crate::Error;
+use std::ops::Range;
 use wingbeat_backend::Orientation;
 use wingbeat_format::{DType, ModelFile};
 use wingbeat_model::Weight;
-
-/// Bytes handed on at a time.
-const BLOCK_BYTES: usize = 4 << 20;
 
 /// Takes bytes in the order of the file.
 pub(crate) type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
@@ -49,53 +48,34 @@ impl Content for ModelFile {
             Orientation::RowMajor => (rows, cols),
             Orientation::Transposed => (cols, rows),
         };
-        let mut rows = Rows::new(dtype, sink);
-        let mut row = vec![0.0; stored_cols];
-        let stored = weight.data.chunks_exact((weight.data.len() / stored_rows.max(1)).max(1));
+        let row_bytes = (weight.data.len() / stored_rows.max(1)).max(1);
         if weight.orientation == orientation {
-            for bytes in stored {
-                weight.dtype.decode_row(bytes, &mut row);
-                rows.push(&row)?;
-            }
-        } else {
-            // Only low-rank matrices are ever transposed: small enough to be held whole.
-            let mut transposed = vec![0.0; stored_rows * stored_cols];
-            for (i, bytes) in stored.enumerate() {
-                weight.dtype.decode_row(bytes, &mut row);
-                row.iter().enumerate().for_each(|(j, &value)| transposed[j * stored_rows + i] = value);
-            }
-            for row in transposed.chunks_exact(stored_rows) {
-                rows.push(row)?;
-            }
+            let encode = |rows: Range<usize>| {
+                let mut row = vec![0.0; stored_cols];
+                let mut encoded = Vec::new();
+                for bytes in weight.data.chunks_exact(row_bytes).skip(rows.start).take(rows.len()) {
+                    weight.dtype.decode_row(bytes, &mut row);
+                    dtype.encode_row(&row, &mut encoded)?;
+                }
+                Ok(encoded)
+            };
+            return in_order(stored_rows, stored_cols, encode, sink);
         }
-        rows.flush()
+        // Only low-rank matrices are ever transposed: small enough to be held whole.
+        let mut transposed = vec![0.0; stored_rows * stored_cols];
+        let mut row = vec![0.0; stored_cols];
+        for (i, bytes) in weight.data.chunks_exact(row_bytes).enumerate() {
+            weight.dtype.decode_row(bytes, &mut row);
+            row.iter().enumerate().for_each(|(j, &value)| transposed[j * stored_rows + i] = value);
+        }
+        let mut encoded = Vec::new();
+        for row in transposed.chunks_exact(stored_rows.max(1)) {
+            dtype.encode_row(row, &mut encoded)?;
+        }
+        sink(&encoded)
     }
 
     fn check(&self) -> Result<(), Error> {
         Ok(self.check_intact()?)
-    }
-}
-
-/// Rows being encoded, handed on in blocks.
-struct Rows<'a> {
-    dtype: DType,
-    bytes: Vec<u8>,
-    sink: Sink<'a>,
-}
-
-impl<'a> Rows<'a> {
-    fn new(dtype: DType, sink: Sink<'a>) -> Rows<'a> {
-        Rows { dtype, bytes: Vec::new(), sink }
-    }
-
-    fn push(&mut self, row: &[f32]) -> Result<(), Error> {
-        self.dtype.encode_row(row, &mut self.bytes)?;
-        if self.bytes.len() < BLOCK_BYTES { Ok(()) } else { self.flush() }
-    }
-
-    fn flush(&mut self) -> Result<(), Error> {
-        (self.sink)(&self.bytes)?;
-        self.bytes.clear();
-        Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! GGUF as llama.cpp's converter lays an RWKV model out: names and metadata from its table, low-rank matrices
 //! row-major, the six token-shift vectors of a layer in one tensor, vectors in F32.
 
-use super::{Converted, Item, Job, Part, stream};
+use super::{Converted, Item, Job, Mix, Part, stream};
 use crate::Error;
 use wingbeat_backend::Orientation;
 use wingbeat_format::{Array, DType, FileFormat, Metadata, StringArray, TensorSpec, gguf};
@@ -69,18 +69,14 @@ fn dtype(job: &Job<'_>, weight: &Weight) -> DType {
     }
 }
 
-/// llama.cpp's number for what most matrices of a file are in (`enum llama_ftype`).
-fn file_type(dtype: DType) -> Option<u32> {
-    match dtype {
-        DType::F32 => Some(0),
-        DType::F16 => Some(1),
-        DType::Q4_0 => Some(2),
-        DType::Q8_0 => Some(7),
-        DType::Q4K => Some(15),
-        DType::Q6K => Some(18),
-        DType::BF16 => Some(32),
-        _ => None,
-    }
+/// llama.cpp's number for the types of the file: those asked for, the source's own, or what most matrices are in.
+fn file_type(job: &Job<'_>) -> Option<u32> {
+    let kept = || job.gguf_source()?.metadata().u64("general.file_type")?.try_into().ok();
+    let of_matrices = || {
+        let weight = job.weights.iter().find(|w| w.row.name == "att.key.weight")?;
+        Mix::file_type_of(job.matrix_type(weight))
+    };
+    job.mix.map(Mix::file_type).or_else(kept).or_else(of_matrices)
 }
 
 /// The source's own metadata if it is a GGUF, completed with what llama.cpp asks for.
@@ -111,8 +107,7 @@ fn metadata(job: &Job<'_>) -> Metadata {
         default(format!("{arch}.attention.{name}_lora_rank"), job.config.low_rank(letter) as u32);
     }
     metadata.insert(format!("{arch}.attention.layer_norm_epsilon"), layer_norm_eps);
-    let head = job.weights.iter().find(|w| w.row.name == "att.key.weight");
-    if let Some(number) = head.and_then(|weight| file_type(job.matrix_type(weight))) {
+    if let Some(number) = file_type(job) {
         metadata.insert("general.file_type", number);
         metadata.insert("general.quantization_version", QUANTIZATION_VERSION);
     }

@@ -4,24 +4,28 @@
 //! GGUF as llama.cpp's converter lays it out, safetensors with the official names. Where type and orientation agree
 //! the bytes are copied, so nothing is lost that the target type can hold. Weights are streamed, some megabytes at a time.
 
+mod blocks;
 mod content;
 mod gguf;
+mod mix;
 mod safetensors;
 
+pub(crate) use blocks::in_order;
 pub(crate) use content::{Content, Sink};
+pub use mix::Mix;
 
 use crate::{Error, model::vocabulary_of};
 use std::path::Path;
 use wingbeat_backend::Orientation;
-use wingbeat_format::{DType, FileFormat, ModelFile, TensorSpec};
+use wingbeat_format::{DType, FileFormat, FormatError, ModelFile, TensorSpec};
 use wingbeat_model::{Catalog, Version, Weight};
 use wingbeat_tokenizer::Vocabulary;
 
 /// What to convert to.
 #[derive(Clone, Debug, Default)]
 pub struct ConvertOptions {
-    /// Type of the weight matrices; none keeps each one's.
-    pub dtype: Option<DType>,
+    /// Types of the weight matrices; none keeps each one's.
+    pub mix: Option<Mix>,
     /// A vocabulary to put into the file, instead of the source's own.
     pub vocabulary: Option<Vocabulary>,
     /// The model's name in the metadata, instead of the source's own.
@@ -53,9 +57,6 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Converted, Error> {
-    if let Some(dtype) = options.dtype {
-        check_encoder(target, dtype)?;
-    }
     let format = match target.extension().and_then(|e| e.to_str()) {
         Some("gguf") => FileFormat::Gguf,
         Some("safetensors" | "st") => FileFormat::Safetensors,
@@ -86,22 +87,13 @@ pub fn convert(
         weights: catalog.weights(),
         vocabulary,
         replaces_vocabulary: options.vocabulary.is_some(),
-        dtype: options.dtype,
+        mix: options.mix,
     };
     job.write(format, progress)
 }
 
 fn refused(target: &Path, why: String) -> Error {
     Error::Convert { target: target.display().to_string(), why }
-}
-
-/// Makes sure that `dtype` can be written.
-pub(crate) fn check_encoder(target: &Path, dtype: DType) -> Result<(), Error> {
-    if dtype.has_encoder() {
-        return Ok(());
-    }
-    let why = format!("cannot encode to {}; types to convert to are F32, F16, BF16, Q8_0", dtype.name());
-    Err(refused(target, why))
 }
 
 /// A model being written.
@@ -117,7 +109,8 @@ pub(crate) struct Job<'a> {
     pub(crate) vocabulary: Option<Vocabulary>,
     /// Whether the vocabulary takes the place of the source's own.
     pub(crate) replaces_vocabulary: bool,
-    pub(crate) dtype: Option<DType>,
+    /// Types of the matrices; none keeps each one's.
+    pub(crate) mix: Option<Mix>,
 }
 
 /// A tensor to be written: parts of the source that follow each other.
@@ -151,19 +144,29 @@ impl Job<'_> {
     }
 
     /// The type of a matrix in the target: the one asked for, or its own; where its rows are no whole blocks of a
-    /// quantized type, F16.
+    /// quantized type, another one.
     fn matrix_type(&self, weight: &Weight) -> DType {
-        let dtype = self.dtype.unwrap_or(weight.dtype);
+        let dtype = self.mix.map_or(weight.dtype, |mix| mix.of(weight));
         let cols = weight.shape.get(1).copied().unwrap_or(1);
-        if dtype.row_bytes(cols).is_some() { dtype } else { DType::F16 }
+        mix::fitting(dtype, cols)
     }
 
     /// The type of a low-rank matrix: never quantized (they are small and sensitive).
     fn low_rank_type(&self, weight: &Weight) -> DType {
-        match self.dtype {
+        match self.mix.map(Mix::matrices) {
             Some(dtype) if !dtype.is_quantized() => dtype,
             Some(_) if weight.dtype == DType::F32 => DType::F16,
             _ => weight.dtype,
+        }
+    }
+
+    /// The same error, with the tensor's name if a row of it is the reason.
+    fn unrepresented(&self, weight: &Weight, error: Error) -> Error {
+        match error {
+            Error::Format(why @ FormatError::NotRepresentable { .. }) => {
+                refused(self.target, format!("tensor `{}`: {why}", weight.name))
+            }
+            error => error,
         }
     }
 
@@ -184,7 +187,8 @@ fn stream(
             return Err(job.stopped(done, items.len()));
         }
         for part in &item.parts {
-            job.content.encode(part.weight, part.orientation, item.spec.dtype, sink)?;
+            let encoded = job.content.encode(part.weight, part.orientation, item.spec.dtype, sink);
+            encoded.map_err(|error| job.unrepresented(part.weight, error))?;
         }
         job.content.check()?;
     }

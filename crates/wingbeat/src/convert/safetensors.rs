@@ -1,7 +1,7 @@
 //! Safetensors with the official names and shapes: vectors `(1, 1, C)`, low-rank matrices as the official
 //! checkpoints apply them, from the right.
 
-use super::{Converted, Item, Job, Part, stream};
+use super::{Converted, Item, Job, Mix, Part, stream};
 use crate::{Error, model::SAFETENSORS_VOCABULARY};
 use wingbeat_backend::Orientation;
 use wingbeat_format::{DType, FileFormat, Metadata, ModelFile, TensorSpec, safetensors};
@@ -78,7 +78,7 @@ fn item<'a>(job: &Job<'_>, weight: &'a Weight) -> Result<Item<'a>, Error> {
 /// The half type asked for, where it holds every value of the vector exactly, else F32: a GGUF widens vectors to F32,
 /// and converting back must neither lose anything nor make the file another one than it was.
 fn vector_type(job: &Job<'_>, weight: &Weight) -> DType {
-    let half = match job.dtype {
+    let half = match job.mix.map(Mix::matrices) {
         Some(DType::F32) => return DType::F32,
         Some(dtype @ (DType::F16 | DType::BF16)) => dtype,
         _ => job

@@ -18,11 +18,11 @@ pub use shape::Shape;
 
 use crate::{
     Error,
-    convert::{Converted, Job, check_encoder},
+    convert::{Converted, Job, Mix},
 };
 use std::path::Path;
 use weights::Weights;
-use wingbeat_format::{DType, FileFormat};
+use wingbeat_format::FileFormat;
 
 /// A model to be written. Equal settings give equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,9 +33,8 @@ pub struct SyntheticModel {
     pub seed: u64,
     /// The fraction of exact zeros in the hidden vectors of the channel mix, from 0.5 (plain random weights) to 0.99.
     pub zeros: f64,
-    /// The type of the matrices, one that can be encoded: F32, F16, BF16, Q8_0. As in converted files, vectors and
-    /// low-rank matrices keep more bits.
-    pub dtype: DType,
+    /// The types of the matrices. As in converted files, vectors and low-rank matrices keep more bits.
+    pub mix: Mix,
 }
 
 impl SyntheticModel {
@@ -44,7 +43,7 @@ impl SyntheticModel {
 
     /// A model of that shape in F16, seed 0, as sparse as trained ones.
     pub fn new(shape: Shape) -> SyntheticModel {
-        SyntheticModel { shape, seed: 0, zeros: SyntheticModel::TRAINED_ZEROS, dtype: DType::F16 }
+        SyntheticModel { shape, seed: 0, zeros: SyntheticModel::TRAINED_ZEROS, mix: Mix::F16 }
     }
 
     /// Writes it as GGUF, as llama.cpp's converter lays one out, with the World vocabulary if it has 65536 tokens.
@@ -53,7 +52,7 @@ impl SyntheticModel {
     /// stops by returning false.
     ///
     /// # Errors
-    /// A setting is out of range, the type has no encoder, the file cannot be written, or `progress` stopped it.
+    /// A setting is out of range, the file cannot be written, or `progress` stopped it.
     pub fn write_gguf(
         &self,
         path: impl AsRef<Path>,
@@ -65,7 +64,7 @@ impl SyntheticModel {
     /// Writes it as safetensors with the official names; otherwise as [`SyntheticModel::write_gguf`].
     ///
     /// # Errors
-    /// As [`SyntheticModel::write_gguf`], and the type is not one that safetensors has.
+    /// As [`SyntheticModel::write_gguf`], and the mix has a type that safetensors has not.
     pub fn write_safetensors(
         &self,
         path: impl AsRef<Path>,
@@ -89,7 +88,6 @@ impl SyntheticModel {
                 found: self.zeros.to_string(),
             });
         }
-        check_encoder(target, self.dtype)?;
         let weights = Weights::new(self);
         let job = Job {
             source: None,
@@ -99,7 +97,7 @@ impl SyntheticModel {
             weights: weights.list(),
             vocabulary: None,
             replaces_vocabulary: false,
-            dtype: Some(self.dtype),
+            mix: Some(self.mix),
         };
         job.write(format, progress)
     }

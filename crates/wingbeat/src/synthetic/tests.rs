@@ -4,14 +4,15 @@ use super::{
     Shape, SyntheticModel,
     random::{Stream, normal_quantile},
 };
-use crate::{CpuOptions, DType, Device, Model, ModelFile, ModelOptions, Sequence, Want};
+use crate::convert::Mix;
+use crate::{CpuOptions, Device, Model, ModelFile, ModelOptions, Sequence, Want};
 use std::path::Path;
 use wingbeat_model::{Catalog, Version};
 
 const SMALL: Shape = Shape { n_layers: 4, n_channels: 256, n_vocab: 500, low_ranks: [32, 32, 32, 64] };
 
-fn small(dtype: DType) -> SyntheticModel {
-    SyntheticModel { dtype, ..SyntheticModel::new(SMALL) }
+fn small(mix: Mix) -> SyntheticModel {
+    SyntheticModel { mix, ..SyntheticModel::new(SMALL) }
 }
 
 fn open(path: &Path) -> Model {
@@ -103,15 +104,24 @@ fn parameters_are_the_published_models() {
 fn every_type_in_both_formats_says_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let mut expected: Option<Vec<f32>> = None;
-    for (dtype, limit) in [(DType::F32, 1e-5), (DType::F16, 0.02), (DType::BF16, 0.1), (DType::Q8_0, 0.1)] {
+    let limits = [
+        (Mix::F32, 1e-5),
+        (Mix::F16, 0.02),
+        (Mix::BF16, 0.1),
+        (Mix::Q8_0, 0.1),
+        (Mix::Q6_K, 0.2),
+        (Mix::Q5_K_M, 0.4),
+        (Mix::Q4_K_M, 0.8),
+    ];
+    for (mix, limit) in limits {
         for ending in ["gguf", "safetensors"] {
-            let path = folder.path().join(format!("{}.{ending}", dtype.name()));
+            let path = folder.path().join(format!("{}.{ending}", mix.name()));
             let result = match ending {
-                "gguf" => small(dtype).write_gguf(&path, &mut |_, _| true),
-                _ => small(dtype).write_safetensors(&path, &mut |_, _| true),
+                "gguf" => small(mix).write_gguf(&path, &mut |_, _| true),
+                _ => small(mix).write_safetensors(&path, &mut |_, _| true),
             };
-            if dtype == DType::Q8_0 && ending == "safetensors" {
-                assert!(result.unwrap_err().to_string().contains("safetensors cannot hold Q8_0"));
+            if mix.matrices().is_quantized() && ending == "safetensors" {
+                assert!(result.unwrap_err().to_string().contains("safetensors cannot hold Q"));
                 assert!(!path.exists());
                 continue;
             }
@@ -122,7 +132,7 @@ fn every_type_in_both_formats_says_the_same() {
             let deviation = (expected.iter().map(|x| x * x).sum::<f32>() / expected.len() as f32).sqrt();
             let far =
                 found.iter().zip(&*expected).map(|(a, e)| (a - e).abs()).fold(0.0, f32::max) / deviation;
-            assert!(far < limit, "{} {ending}: {far}", dtype.name());
+            assert!(far < limit, "{} {ending}: {far}", mix.name());
         }
     }
 }
@@ -135,22 +145,24 @@ fn a_seed_is_a_file_byte_for_byte() {
         model.write_gguf(&path, &mut |_, _| true).unwrap();
         std::fs::read(&path).unwrap()
     };
-    let first = bytes(small(DType::Q8_0), "a");
-    assert_eq!(first, bytes(small(DType::Q8_0), "b"));
-    assert_ne!(first, bytes(SyntheticModel { seed: 1, ..small(DType::Q8_0) }, "c"));
+    for mix in [Mix::Q8_0, Mix::Q4_K_M] {
+        let first = bytes(small(mix), "a");
+        assert_eq!(first, bytes(small(mix), "b"));
+        assert_ne!(first, bytes(SyntheticModel { seed: 1, ..small(mix) }, "c"));
+    }
 }
 
 #[test]
 fn hidden_vectors_are_as_sparse_as_asked() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    for dtype in [DType::F16, DType::Q8_0] {
+    for mix in [Mix::F16, Mix::Q8_0, Mix::Q4_K_M] {
         for asked in [0.5, 0.8, 0.9, 0.97] {
-            SyntheticModel { zeros: asked, ..small(dtype) }.write_gguf(&path, &mut |_, _| true).unwrap();
+            SyntheticModel { zeros: asked, ..small(mix) }.write_gguf(&path, &mut |_, _| true).unwrap();
             let found = zeros(&path, 40);
-            println!("{} {asked}: {found:.3?}", dtype.name());
+            println!("{} {asked}: {found:.3?}", mix.name());
             let far = found.iter().find(|found| (*found - asked).abs() > 0.03);
-            assert_eq!(far, None, "{} {asked}: {found:?}", dtype.name());
+            assert_eq!(far, None, "{} {asked}: {found:?}", mix.name());
         }
     }
 }
@@ -174,7 +186,7 @@ fn official_shapes_are_as_sparse_as_asked() {
 fn the_named_ones_carry_the_world_vocabulary() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
-    let model = SyntheticModel { dtype: DType::Q8_0, ..SyntheticModel::new(Shape::TINY) };
+    let model = SyntheticModel { mix: Mix::Q8_0, ..SyntheticModel::new(Shape::TINY) };
     assert!(model.write_gguf(&path, &mut |_, _| true).unwrap().has_vocabulary);
     let model = open(&path);
     assert_eq!(model.config().name, "synthetic RWKV-7 tiny, 0.90 zeros, seed 0");
@@ -195,7 +207,6 @@ fn wrong_settings_are_named() {
         (zeros(0.4), "zeros: expected 0.5 to 0.99, found 0.4"),
         (zeros(f64::NAN), "found NaN"),
         (zeros(1.0), "found 1"),
-        (small(DType::Q4K), "cannot encode to Q4_K"),
         (shape(Shape { n_layers: 0, ..SMALL }), "layers: expected 1 to 512, found 0"),
         (shape(Shape { n_channels: 100, ..SMALL }), "channels: expected a multiple of 64, found 100"),
         (shape(Shape { n_channels: usize::MAX, ..SMALL }), "channels"),
@@ -206,7 +217,7 @@ fn wrong_settings_are_named() {
         let error = model.write_gguf(&path, &mut |_, _| true).unwrap_err().to_string();
         assert!(error.contains(what), "{what}: {error}");
     }
-    let error = small(DType::F16).write_gguf(&path, &mut |done, _| done < 3).unwrap_err().to_string();
+    let error = small(Mix::F16).write_gguf(&path, &mut |done, _| done < 3).unwrap_err().to_string();
     assert!(error.contains("stopped after 3 of"), "{error}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

@@ -7,7 +7,7 @@
 use super::{Shape, SyntheticModel, random::Stream, random::normal_quantile, shape::HEAD_SIZE};
 use crate::{
     Error,
-    convert::{Content, Sink},
+    convert::{Content, Sink, in_order},
 };
 use wingbeat_backend::Orientation;
 use wingbeat_format::{Bytes, DType, FormatError};
@@ -16,8 +16,6 @@ use wingbeat_model::{Config, Dim, Kind, Layers, Layout, Row, Version, Weight};
 /// `|bᵢ|` of `ln2.bias`'s constant part: half of what the normalised input itself has in a channel. Less would make
 /// the lean a large part of `ffn.key`, more would drown the input.
 const BIAS: f64 = 0.5;
-/// Values made by one thread at a time: 2 MiB of f32.
-const BLOCK_VALUES: usize = 1 << 19;
 
 /// A synthetic model's weights.
 pub(super) struct Weights {
@@ -26,7 +24,6 @@ pub(super) struct Weights {
     list: Vec<Weight>,
     /// What is added to every row of each layer's `ffn.key`, `(C)` each; empty where rows are plain.
     leans: Vec<Vec<f32>>,
-    n_threads: usize,
 }
 
 /// Every tensor in the catalog's order: table row, layer, shape.
@@ -74,8 +71,7 @@ impl Weights {
             true => (0..config.n_layers).map(|layer| vectors.lean(layer, z)).collect(),
             false => Vec::new(),
         };
-        let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Weights { seed: model.seed, list, leans, n_threads, config }
+        Weights { seed: model.seed, list, leans, config }
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -130,25 +126,7 @@ impl Content for Weights {
             dtype,
         };
         let (n_stored, width) = matrix.stored();
-        let step = (BLOCK_VALUES / width.max(1)).max(1);
-        let starts: Vec<usize> = (0..n_stored).step_by(step).collect();
-        let block = |start: usize| matrix.block(start..(start + step).min(n_stored));
-        for starts in starts.chunks(self.n_threads) {
-            if let [start] = *starts {
-                sink(&block(start)?)?;
-                continue;
-            }
-            let blocks: Vec<Option<Result<Vec<u8>, FormatError>>> = std::thread::scope(|scope| {
-                let spawn = |&start| std::thread::Builder::new().spawn_scoped(scope, move || block(start));
-                let threads: Vec<_> = starts.iter().map(spawn).collect();
-                threads.into_iter().map(|thread| thread.ok()?.join().ok()).collect()
-            });
-            for (&start, made) in starts.iter().zip(blocks) {
-                // A thread that could not be started: its block is made here.
-                sink(&made.unwrap_or_else(|| block(start))?)?;
-            }
-        }
-        Ok(())
+        in_order(n_stored, width, |rows| matrix.block(rows), sink)
     }
 
     fn check(&self) -> Result<(), Error> {

@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 use wingbeat::{
-    DType,
+    convert::Mix,
     synthetic::{Shape, SyntheticModel},
 };
 
@@ -48,10 +48,10 @@ pub(crate) struct Bench {
     /// Measure a model with random weights, of the shape tiny, 0.1b, 0.4b, 1.5b, 2.9b or 7.2b
     #[arg(long, value_name = "SHAPE", value_parser = shape, conflicts_with = "model")]
     synthetic: Option<Shape>,
-    /// Type of the synthetic model's matrices: f32, f16, bf16 or q8_0
-    #[arg(long = "type", value_name = "TYPE", value_parser = convert::dtype, default_value = "f16")]
+    /// Type of the synthetic model's matrices: f16, q8_0, q4_k_m or another one that `convert` knows
+    #[arg(long = "type", value_name = "TYPE", value_parser = convert::mix, default_value = "f16")]
     #[arg(requires = "synthetic", conflicts_with = "model")]
-    dtype: DType,
+    mix: Mix,
     /// Fraction of zeros in the synthetic model's channel mix, 0.5 to 0.99
     #[arg(long, value_name = "Z", value_parser = zeros, default_value_t = SyntheticModel::TRAINED_ZEROS)]
     #[arg(requires = "synthetic", conflicts_with = "model")]
@@ -165,7 +165,7 @@ impl Bench {
         interrupt: &Interrupt,
         global: Global,
     ) -> anyhow::Result<()> {
-        let model = SyntheticModel { shape, seed: self.seed, zeros: self.zeros, dtype: self.dtype };
+        let model = SyntheticModel { shape, seed: self.seed, zeros: self.zeros, mix: self.mix };
         let bar = Progress::new(!global.quiet, "making the model", "tensors", 0);
         let mut progress = |done, total| {
             bar.set(done, total);

@@ -1,11 +1,11 @@
-//! Q2_K: 256 two-bit integers in 16 groups, each with a four-bit scale and minimum; ggml's `block_q2_K`. Read
-//! only.
+//! Q2_K: 256 two-bit integers in 16 groups, each with a four-bit scale and minimum; ggml's `block_q2_K`.
 //!
 //! value = d · scale · q − dmin · min, scale and min being the group's.
 
 use std::mem::offset_of;
 
-use super::{Block, f16_le};
+use super::affine::{self, Fitted, Grid};
+use super::{Block, DType, EncodeBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -50,5 +50,28 @@ impl Block<LEN> for BlockQ2K {
                 }
             }
         }
+    }
+}
+
+const GRID: Grid = Grid { high: 3.0, scale: 15.0, reach: 6, stride: 0.125 };
+
+impl EncodeBlock<LEN> for BlockQ2K {
+    const DTYPE: DType = DType::Q2K;
+
+    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
+        let fitted: Fitted<2, GROUP> = affine::fit(x.as_chunks().0, &GRID)?;
+        let mut qs = [0; LEN / 4];
+        for (i, byte) in qs.iter_mut().enumerate() {
+            let (half, i) = (i / QUARTER, i % QUARTER);
+            for quarter in 0..4 {
+                let group = half * 8 + quarter * 2 + i / GROUP;
+                *byte |= fitted.q(group, i % GROUP) << (quarter * 2);
+            }
+        }
+        let scales = std::array::from_fn(|g| {
+            let (scale, min) = fitted.scale_min(g);
+            scale | min << 4
+        });
+        Ok(BlockQ2K { scales, qs, d: fitted.d.to_le_bytes(), dmin: fitted.dmin.to_le_bytes() })
     }
 }

@@ -1,10 +1,11 @@
-//! Q3_K: 256 three-bit integers in 16 groups, each with a six-bit scale; ggml's `block_q3_K`. Read only.
+//! Q3_K: 256 three-bit integers in 16 groups, each with a six-bit scale; ggml's `block_q3_K`.
 //!
 //! value = d · (scale − 32) · (q − 4). The low two bits and the third bits of the integers lie apart.
 
 use std::mem::offset_of;
 
-use super::{Block, f16_le};
+use super::signed::{self, Fitted, Grid};
+use super::{Block, DType, EncodeBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -67,5 +68,31 @@ impl Block<LEN> for BlockQ3K {
                 }
             }
         }
+    }
+}
+
+const GRID: Grid = Grid { half: 4.0, scale: 32.0, reach: 7, stride: 0.125 };
+
+impl EncodeBlock<LEN> for BlockQ3K {
+    const DTYPE: DType = DType::Q3K;
+
+    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
+        let fitted: Fitted<2, GROUP> = signed::fit(x.as_chunks().0, &GRID)?;
+        let (mut hmask, mut qs, mut scales) = ([0; LEN / 8], [0; LEN / 4], [0; 12]);
+        for g in 0..LEN / GROUP {
+            let (half, quarter) = (g / 8, g % 8 / 2);
+            for i in 0..GROUP {
+                // −4 … 3, stored plus 4.
+                let q = (fitted.q(g, i) + 4) as u8;
+                let byte = g % 2 * GROUP + i;
+                qs[half * QUARTER + byte] |= (q & 3) << (quarter * 2);
+                hmask[byte] |= (q >> 2) << (half * 4 + quarter);
+            }
+            // −32 … 31, stored plus 32.
+            let scale = (fitted.scale(g) + 32) as u8;
+            scales[g % 8] |= (scale & 15) << (g / 8 * 4);
+            scales[8 + g % 4] |= (scale >> 4) << (g / 4 * 2);
+        }
+        Ok(BlockQ3K { hmask, qs, scales, d: fitted.d.to_le_bytes() })
     }
 }

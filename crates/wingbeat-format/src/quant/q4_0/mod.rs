@@ -1,10 +1,14 @@
-//! Q4_0: 32 four-bit integers and their scale; ggml's `block_q4_0`. Read only.
+//! Q4_0: 32 four-bit integers and their scale; ggml's `block_q4_0`.
 //!
 //! value = d · (q − 8). The low halves of the bytes are the first 16 values, the high halves the others.
+//! Encoding is bit for bit that of llama.cpp's reference quantizer.
 
 use std::mem::offset_of;
 
-use super::{Block, f16_le};
+use half::f16;
+
+use super::lanes::largest;
+use super::{Block, DType, EncodeBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -34,4 +38,28 @@ impl Block<LEN> for BlockQ4_0 {
             *high = d * (f32::from(q >> 4) - 8.0);
         }
     }
+}
+
+impl EncodeBlock<LEN> for BlockQ4_0 {
+    const DTYPE: DType = DType::Q4_0;
+
+    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
+        let (d, q) = signed_integers(x, 8)?;
+        Ok(BlockQ4_0 { d: d.to_le_bytes(), qs: std::array::from_fn(|i| q[i] | q[i + LEN / 2] << 4) })
+    }
+}
+
+/// The scale that makes the value of the largest magnitude the lowest integer, and the integers plus `half`, 0 …
+/// 2·`half` − 1: x / d + `half` rounded half up, with d before it is rounded to F16. These are llama.cpp's reference
+/// quantizers of Q4_0 and Q5_0.
+pub(super) fn signed_integers(x: &[f32; LEN], half: u8) -> Result<(f16, [u8; LEN]), usize> {
+    let largest = largest(x)?;
+    let d = x[largest] / -f32::from(half);
+    let d_stored = f16::from_f32(d);
+    if d_stored.is_infinite() {
+        return Err(largest);
+    }
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    let q = |x: f32| ((x * inverse + (f32::from(half) + 0.5)) as u8).min(2 * half - 1);
+    Ok((d_stored, x.map(q)))
 }

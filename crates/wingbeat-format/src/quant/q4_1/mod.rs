@@ -1,10 +1,14 @@
-//! Q4_1: 32 four-bit integers, their scale and their minimum; ggml's `block_q4_1`. Read only.
+//! Q4_1: 32 four-bit integers, their scale and their minimum; ggml's `block_q4_1`.
 //!
 //! value = d · q + m. The low halves of the bytes are the first 16 values, the high halves the others.
+//! Encoding is bit for bit that of llama.cpp's reference quantizer.
 
 use std::mem::offset_of;
 
-use super::{Block, f16_le};
+use half::f16;
+
+use super::lanes::{largest, lower, upper};
+use super::{Block, DType, EncodeBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -36,4 +40,30 @@ impl Block<LEN> for BlockQ4_1 {
             *high = d * f32::from(q >> 4) + m;
         }
     }
+}
+
+impl EncodeBlock<LEN> for BlockQ4_1 {
+    const DTYPE: DType = DType::Q4_1;
+
+    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
+        let (d, m, q) = integers_above(x, 15)?;
+        let qs = std::array::from_fn(|i| q[i] | q[i + LEN / 2] << 4);
+        Ok(BlockQ4_1 { d: d.to_le_bytes(), m: m.to_le_bytes(), qs })
+    }
+}
+
+/// The scale that divides the range of the values into `high` steps, the least value, and the integers, 0 … `high`:
+/// (x − m) / d rounded half up, with both before they are rounded to F16. These are llama.cpp's reference quantizers of
+/// Q4_1 and Q5_1.
+pub(super) fn integers_above(x: &[f32; LEN], high: u8) -> Result<(f16, f16, [u8; LEN]), usize> {
+    let largest = largest(x)?;
+    let (least, greatest) = x.iter().fold((x[0], x[0]), |(a, b), &x| (lower(a, x), upper(b, x)));
+    let d = (greatest - least) / f32::from(high);
+    let (d_stored, m_stored) = (f16::from_f32(d), f16::from_f32(least));
+    if d_stored.is_infinite() || m_stored.is_infinite() {
+        return Err(largest);
+    }
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    let q = |x: f32| (((x - least) * inverse + 0.5) as u8).min(high);
+    Ok((d_stored, m_stored, x.map(q)))
 }

@@ -1,13 +1,13 @@
-//! Q4_K: 256 four-bit integers in 8 groups, each with a six-bit scale and minimum; ggml's `block_q4_K`. Read
-//! only.
+//! Q4_K: 256 four-bit integers in 8 groups, each with a six-bit scale and minimum; ggml's `block_q4_K`.
 //!
 //! value = d · scale · q − dmin · min, scale and min being the group's. Groups 2i and 2i + 1 share 32 bytes
 //! of `qs`, the even one in the low halves.
 
 use std::mem::offset_of;
 
-use super::k_scales::scale_min;
-use super::{Block, f16_le};
+use super::affine::{self, Fitted, Grid};
+use super::k_scales::{pack, scale_min};
+use super::{Block, DType, EncodeBlock, f16_le};
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -62,5 +62,22 @@ impl Block<LEN> for BlockQ4K {
                 }
             }
         }
+    }
+}
+
+const GRID: Grid = Grid { high: 15.0, scale: 63.0, reach: 8, stride: 0.125 };
+
+impl EncodeBlock<LEN> for BlockQ4K {
+    const DTYPE: DType = DType::Q4K;
+
+    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
+        let fitted: Fitted<1, GROUP> = affine::fit(x.as_chunks().0, &GRID)?;
+        let mut qs = [0; LEN / 2];
+        for (i, byte) in qs.iter_mut().enumerate() {
+            let (pair, i) = (i / GROUP, i % GROUP);
+            *byte = fitted.q(2 * pair, i) | fitted.q(2 * pair + 1, i) << 4;
+        }
+        let scales = pack(|g| fitted.scale_min(g));
+        Ok(BlockQ4K { d: fitted.d.to_le_bytes(), dmin: fitted.dmin.to_le_bytes(), scales, qs })
     }
 }

@@ -1,10 +1,12 @@
-//! Q5_0: 32 five-bit integers and their scale; ggml's `block_q5_0`. Read only.
+//! Q5_0: 32 five-bit integers and their scale; ggml's `block_q5_0`.
 //!
 //! value = d · (q − 16). The low four bits lie as in Q4_0, the fifth bits of all values together before them.
+//! Encoding is bit for bit that of llama.cpp's reference quantizer.
 
 use std::mem::offset_of;
 
-use super::{Block, f16_le};
+use super::q4_0::signed_integers;
+use super::{Block, DType, EncodeBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -41,4 +43,20 @@ pub(super) fn five_bits(qh: [u8; LEN / 8], qs: &[u8; LEN / 2]) -> impl Iterator<
     let qh = u32::from_le_bytes(qh);
     let low = qs.iter().map(|q| q & 15).chain(qs.iter().map(|q| q >> 4));
     low.enumerate().map(move |(i, low)| low | ((qh >> i & 1) as u8) << 4)
+}
+
+/// Fifth bits and low bits of 32 integers, as [`five_bits`] reads them.
+pub(super) fn pack_five_bits(q: &[u8; LEN]) -> ([u8; LEN / 8], [u8; LEN / 2]) {
+    let qh = q.iter().enumerate().fold(0u32, |bits, (i, q)| bits | u32::from(q >> 4) << i);
+    (qh.to_le_bytes(), std::array::from_fn(|i| q[i] & 15 | q[i + LEN / 2] << 4))
+}
+
+impl EncodeBlock<LEN> for BlockQ5_0 {
+    const DTYPE: DType = DType::Q5_0;
+
+    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
+        let (d, q) = signed_integers(x, 16)?;
+        let (qh, qs) = pack_five_bits(&q);
+        Ok(BlockQ5_0 { d: d.to_le_bytes(), qh, qs })
+    }
 }

@@ -1,11 +1,13 @@
-//! Q5_1: 32 five-bit integers, their scale and their minimum; ggml's `block_q5_1`. Read only.
+//! Q5_1: 32 five-bit integers, their scale and their minimum; ggml's `block_q5_1`.
 //!
-//! value = d · q + m. The integers are stored as in Q5_0.
+//! value = d · q + m. The integers are stored as in Q5_0. Encoding is bit for bit that of llama.cpp's
+//! reference quantizer.
 
 use std::mem::offset_of;
 
-use super::q5_0::five_bits;
-use super::{Block, f16_le};
+use super::q4_1::integers_above;
+use super::q5_0::{five_bits, pack_five_bits};
+use super::{Block, DType, EncodeBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -37,5 +39,15 @@ impl Block<LEN> for BlockQ5_1 {
         for (x, q) in out.iter_mut().zip(five_bits(self.qh, &self.qs)) {
             *x = d * f32::from(q) + m;
         }
+    }
+}
+
+impl EncodeBlock<LEN> for BlockQ5_1 {
+    const DTYPE: DType = DType::Q5_1;
+
+    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
+        let (d, m, q) = integers_above(x, 31)?;
+        let (qh, qs) = pack_five_bits(&q);
+        Ok(BlockQ5_1 { d: d.to_le_bytes(), m: m.to_le_bytes(), qh, qs })
     }
 }

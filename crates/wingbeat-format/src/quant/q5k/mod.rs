@@ -1,13 +1,13 @@
-//! Q5_K: 256 five-bit integers in 8 groups, each with a six-bit scale and minimum; ggml's `block_q5_K`. Read
-//! only.
+//! Q5_K: 256 five-bit integers in 8 groups, each with a six-bit scale and minimum; ggml's `block_q5_K`.
 //!
 //! value = d · scale · q − dmin · min, scale and min being the group's. The low four bits lie as in Q4_K, the
 //! fifth bits apart.
 
 use std::mem::offset_of;
 
-use super::k_scales::scale_min;
-use super::{Block, f16_le};
+use super::affine::{self, Fitted, Grid};
+use super::k_scales::{pack, scale_min};
+use super::{Block, DType, EncodeBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -59,5 +59,25 @@ impl Block<LEN> for BlockQ5K {
                 *x = scale * f32::from(q) - min;
             }
         }
+    }
+}
+
+const GRID: Grid = Grid { high: 31.0, scale: 63.0, reach: 6, stride: 0.125 };
+
+impl EncodeBlock<LEN> for BlockQ5K {
+    const DTYPE: DType = DType::Q5K;
+
+    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
+        let fitted: Fitted<1, GROUP> = affine::fit(x.as_chunks().0, &GRID)?;
+        let (mut qs, mut qh) = ([0; LEN / 2], [0; LEN / 8]);
+        for g in 0..LEN / GROUP {
+            for i in 0..GROUP {
+                let q = fitted.q(g, i);
+                qs[g / 2 * GROUP + i] |= (q & 15) << (g % 2 * 4);
+                qh[i] |= (q >> 4) << g;
+            }
+        }
+        let scales = pack(|g| fitted.scale_min(g));
+        Ok(BlockQ5K { d: fitted.d.to_le_bytes(), dmin: fitted.dmin.to_le_bytes(), scales, qh, qs })
     }
 }

@@ -1,10 +1,11 @@
-//! Q6_K: 256 six-bit integers in 16 groups, each with an eight-bit scale; ggml's `block_q6_K`. Read only.
+//! Q6_K: 256 six-bit integers in 16 groups, each with an eight-bit scale; ggml's `block_q6_K`.
 //!
 //! value = d · scale · (q − 32). The low four bits and the high two bits of the integers lie apart.
 
 use std::mem::offset_of;
 
-use super::{Block, f16_le};
+use super::signed::{self, Fitted, Grid};
+use super::{Block, DType, EncodeBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -54,5 +55,28 @@ impl Block<LEN> for BlockQ6K {
                 }
             }
         }
+    }
+}
+
+const GRID: Grid = Grid { half: 32.0, scale: 128.0, reach: 7, stride: 0.125 };
+
+impl EncodeBlock<LEN> for BlockQ6K {
+    const DTYPE: DType = DType::Q6K;
+
+    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
+        let fitted: Fitted<2, GROUP> = signed::fit(x.as_chunks().0, &GRID)?;
+        let (mut ql, mut qh) = ([0; LEN / 2], [0; LEN / 4]);
+        for g in 0..LEN / GROUP {
+            let (half, quarter) = (g / 8, g % 8 / 2);
+            for i in 0..GROUP {
+                // −32 … 31, stored plus 32.
+                let q = (fitted.q(g, i) + 32) as u8;
+                let byte = g % 2 * GROUP + i;
+                ql[half * HALF / 2 + quarter % 2 * QUARTER + byte] |= (q & 15) << (quarter / 2 * 4);
+                qh[half * QUARTER + byte] |= (q >> 4) << (quarter * 2);
+            }
+        }
+        let scales = std::array::from_fn(|g| fitted.scale(g));
+        Ok(BlockQ6K { ql, qh, scales, d: fitted.d.to_le_bytes() })
     }
 }
