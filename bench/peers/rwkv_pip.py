@@ -86,7 +86,8 @@ class Subject:
         self.model = rwkv(model=args.model.removesuffix(".pth"),
                           strategy="cpu fp32" if self.device == "cpu" else "cuda fp16")
         self.tokenizer = pipeline(self.model, "rwkv_vocab_v20230424")
-        self.torch.zeros(1).to(self.device).cpu()
+        # Waits for the weights to arrive.
+        self.torch.zeros(1, device=self.device).cpu()
         loaded = time.perf_counter()
         self.n_vocab = self.model.args.vocab_size
         self.tokens = self.tokenizer.encode(self.text)
@@ -285,6 +286,7 @@ def peak_rss_mb():
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.error = lambda why: sys.exit(f"error: {why}")
     parser.add_argument("-m", dest="model", required=True, help="checkpoint, .pth")
     parser.add_argument("--device", choices=["cpu", "gpu"], required=True)
     parser.add_argument("-t", dest="threads", type=int, default=os.cpu_count())

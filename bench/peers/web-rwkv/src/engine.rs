@@ -122,6 +122,7 @@ struct Saved {
 }
 
 /// The logits of a sequence's last token.
+#[derive(Clone)]
 pub(crate) struct Logits {
     values: TensorCpu<f32>,
     n_vocab: usize,

@@ -2,11 +2,12 @@
 
 use std::{hint::black_box, time::Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{
-    engine::{Engine, Logits, MAX_SEQUENCES, Sequences, Side, Source},
+    engine::{Engine, Logits, Sequences, Side, Source},
     measure::{Clock, Report},
+    parallel::{self, picks},
 };
 
 /// The text that prompts are cut from: 1025 bytes, the one that `wingbeat bench` uses.
@@ -22,7 +23,7 @@ const BLOCK: usize = 10;
 /// Tokens whose logits are compared between engines.
 const AGREE_TOKENS: usize = 64;
 /// The chunk that other ways are compared with: web-rwkv's smallest.
-const SMALL_CHUNK: usize = 32;
+pub(crate) const SMALL_CHUNK: usize = 32;
 /// Chunks of one sequence that are tried. From 256 tokens on the state is wrong.
 const CHUNKS: [usize; 4] = [64, 128, 192, 224];
 
@@ -117,26 +118,12 @@ impl Subject {
     /// `parN_tok_s`.
     pub(crate) fn parallel(&self, clock: Clock, n: usize, report: &mut Report) -> Result<()> {
         const PROMPT: usize = 8;
-        let key = format!("par{n}_tok_s");
-        if n > MAX_SEQUENCES {
-            report.cannot(key, "its states are wrong from 257 sequences on");
-            return Ok(());
-        }
-        let sequences = self.engine.sequences(n)?;
-        let mut tokens: Vec<Vec<u32>> = (0..n).map(|i| self.prompts.take(i * PROMPT, PROMPT)).collect();
-        let chunk = n.max(SMALL_CHUNK);
-        let mut step = || {
-            let logits = sequences.feed(&tokens, chunk)?;
-            tokens = picks(&logits, self.n_threads)?.into_iter().map(|token| vec![token]).collect();
-            Ok(())
-        };
-        // The prompts, and steps for buffers and pipelines.
-        for _ in 0..3 {
-            step()?;
-        }
-        let seconds = clock.time(step)?;
-        report.put_runs(&key, seconds.iter().map(|seconds| n as f64 / seconds));
-        report.put(format!("par{n}_way"), "greedy tokens picked on the host");
+        let prompts: Vec<Vec<u32>> = (0..n).map(|i| self.prompts.take(i * PROMPT, PROMPT)).collect();
+        let (seconds, size) = parallel::steps(&self.engine, &prompts, self.n_threads, clock)?;
+        report.put_runs(&format!("par{n}_tok_s"), seconds.iter().map(|seconds| n as f64 / seconds));
+        let grouped =
+            if size == n { "all at once".into() } else { format!("groups of {size} at the same time") };
+        report.put(format!("par{n}_way"), format!("{grouped}, greedy tokens picked on the host"));
         Ok(())
     }
 
@@ -277,28 +264,6 @@ pub(crate) fn difference(right: &[f32], other: &[f32]) -> f32 {
     let largest = differences.fold(0.0, |most: f32, x| if x > most || x.is_nan() { x } else { most });
     let relative = largest / deviation.max(f32::MIN_POSITIVE);
     if relative.is_nan() || right.len() != other.len() { f32::INFINITY } else { relative }
-}
-
-/// Each sequence's greedy token, by several threads where that is worth their start.
-fn picks(logits: &[Logits], n_threads: usize) -> Result<Vec<u32>> {
-    /// Sequences a thread has at least.
-    const SHARE: usize = 4;
-    let share = logits.len().div_ceil(n_threads.max(1)).max(SHARE);
-    let pick_all =
-        |share: &[Logits]| share.iter().map(|logits| pick(logits.values())).collect::<Result<Vec<_>>>();
-    if logits.len() <= share {
-        return pick_all(logits);
-    }
-    std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            logits.chunks(share).map(|share| scope.spawn(move || pick_all(share))).collect();
-        let mut tokens = Vec::with_capacity(logits.len());
-        for thread in threads {
-            let Ok(picked) = thread.join() else { bail!("a thread that picks tokens panicked") };
-            tokens.extend(picked?);
-        }
-        Ok(tokens)
-    })
 }
 
 /// The token with the greatest logit.

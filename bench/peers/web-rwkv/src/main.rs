@@ -9,6 +9,7 @@
 mod engine;
 mod figures;
 mod measure;
+mod parallel;
 #[cfg(test)]
 mod tests;
 
