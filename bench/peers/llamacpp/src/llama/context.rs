@@ -80,12 +80,14 @@ impl<'a> Context<'a> {
             parameters.n_batch = n_batch;
             parameters.n_ubatch = n_ubatch;
             parameters.n_seq_max = n_sequences;
-            parameters.n_outputs_max = n_outputs;
+            // llama.cpp asserts that there is room for one of each sequence.
+            parameters.n_outputs_max = n_outputs.max(n_sequences);
             parameters.n_threads = n_threads;
             parameters.n_threads_batch = n_threads;
             parameters.embeddings = options.pooling.is_some();
             parameters.pooling_type = match options.pooling {
-                None => sys::LLAMA_POOLING_TYPE_NONE,
+                // The model's own, which is none for RWKV.
+                None => sys::LLAMA_POOLING_TYPE_UNSPECIFIED,
                 Some(Pooling::Last) => sys::LLAMA_POOLING_TYPE_LAST,
                 Some(Pooling::Mean) => sys::LLAMA_POOLING_TYPE_MEAN,
             };
