@@ -183,6 +183,12 @@ impl Model {
         self.inner.engine.read_bandwidth()
     }
 
+    /// Operations a second, a multiplication with an addition being two, at which the device can multiply, measured now: in the
+    /// arithmetic that it uses for prompts, of weights stored as `dtype`. None where it cannot tell or has no such weights.
+    pub fn multiply_rate(&self, dtype: DType) -> Option<f64> {
+        self.inner.engine.multiply_rate(dtype)
+    }
+
     /// The GPU that it runs on, if it does.
     pub fn adapter(&self) -> Option<&AdapterSummary> {
         self.inner.engine.adapter()
