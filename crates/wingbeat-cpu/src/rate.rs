@@ -2,7 +2,7 @@
 
 use crate::{
     CpuBackend,
-    kernels::MultiplyRate,
+    kernels::{MULTIPLY_ROWS, MultiplyRate},
     matrix::{Form, Matrix},
 };
 use std::{
@@ -12,10 +12,11 @@ use std::{
 use wingbeat_backend::{MatrixSource, Orientation};
 use wingbeat_format::{Bytes, DType};
 
-/// Time that a run takes at least, for threads to be awake and clocks to be exact.
-const LEAST_SECONDS: f64 = 4e-3;
-/// Runs of that length.
-const RUNS: usize = 5;
+/// Time that a run takes at least: long for threads that are awake, short beside what a system gives a program before
+/// another's turn comes.
+const LEAST_SECONDS: f64 = 5e-4;
+/// Runs of that length for each number of rows.
+const RUNS: usize = 16;
 /// Steps at most: far more than any processor does in that time.
 const MOST_STEPS: usize = 1 << 28;
 
@@ -23,20 +24,23 @@ const MOST_STEPS: usize = 1 << 28;
 /// where there are no such matrices.
 pub(crate) fn multiply_rate(backend: &CpuBackend, dtype: DType) -> Option<f64> {
     let form = form(backend, dtype)?;
-    let mut steps = 1 << 10;
-    let mut run = || {
+    MULTIPLY_ROWS.into_iter().map(|rows| best(backend, form, rows)).reduce(f64::max)
+}
+
+/// Operations a second of the best run with so many rows.
+fn best(backend: &CpuBackend, form: Form, rows: usize) -> f64 {
+    let run = |steps| {
         let started = Instant::now();
-        let operations = run(backend, form, steps);
-        let seconds = started.elapsed().as_secs_f64();
-        let enough = seconds >= LEAST_SECONDS || steps >= MOST_STEPS;
-        if !enough {
-            steps *= 2;
-        }
-        (enough, operations as f64 / seconds.max(1e-9))
+        let operations = run(backend, form, rows, steps);
+        (operations as f64, started.elapsed().as_secs_f64())
     };
     // Until runs are long enough; clocks have risen by then.
-    while !run().0 {}
-    (0..RUNS).map(|_| run().1).reduce(f64::max)
+    let mut steps = 1 << 10;
+    while run(steps).1 < LEAST_SECONDS && steps < MOST_STEPS {
+        steps *= 2;
+    }
+    let rate = |(operations, seconds): (f64, f64)| operations / seconds.max(1e-9);
+    (0..RUNS).map(|_| rate(run(steps))).fold(0.0, f64::max)
 }
 
 /// The words that products of many rows with matrices of a type are made of.
@@ -56,12 +60,12 @@ fn form(backend: &CpuBackend, dtype: DType) -> Option<Form> {
 }
 
 /// So many steps on each thread; how many operations that was.
-fn run(backend: &CpuBackend, form: Form, steps: usize) -> u64 {
+fn run(backend: &CpuBackend, form: Form, rows: usize, steps: usize) -> u64 {
     let mut workers = backend.workers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let operations = AtomicU64::new(0);
     let n_threads = workers.pool.n_threads();
     workers.pool.run(n_threads, &|_, _| {
-        let mut run = MultiplyRate::new(form, steps);
+        let mut run = MultiplyRate::new(form, rows, steps);
         // SAFETY: the table's instructions are there.
         unsafe { (backend.kernels.multiply_rate)(&mut run) };
         std::hint::black_box(run.sum);

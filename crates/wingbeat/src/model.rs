@@ -15,7 +15,7 @@ use std::{
 };
 use wingbeat_backend::{KernelTime, StateLayout, reference::Reference};
 use wingbeat_cpu::{CpuBackend, CpuOptions};
-use wingbeat_format::{Array, ModelFile};
+use wingbeat_format::{Array, DType, ModelFile};
 use wingbeat_gpu::{AdapterSummary, GpuBackend, GpuError, GpuOptions};
 use wingbeat_model::{Config, ForwardOptions, ModelError, Output, Progress, Version, Want};
 use wingbeat_tokenizer::{Tokenizer, Vocabulary};

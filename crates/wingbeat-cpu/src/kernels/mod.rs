@@ -23,7 +23,7 @@ pub(crate) use activate::Epilogue;
 use float::{Bf16, F16, F32};
 pub(crate) use float::{Columns, MatMany};
 pub(crate) use int8::{QuantRows, SCALE_VALUES, k_scales};
-pub(crate) use multiply_rate::MultiplyRate;
+pub(crate) use multiply_rate::{MultiplyRate, ROWS as MULTIPLY_ROWS};
 pub(crate) use sparse::SparseProduct;
 pub(crate) use tiles::{
     PackedRows, PackedView, Panel, PanelSource, TILE_BLOCK, Tiles, n_tiles, panels, tile_rows,

@@ -10,20 +10,23 @@ use std::hint::black_box;
 const VECTORS: usize = 2;
 /// Words of weights a lane that a step multiplies.
 const WORDS: usize = 4;
-/// Rows of activations where there are 32 registers, and where there are 16: times [`VECTORS`] the sums under way,
-/// more than the latency of a multiply-add in instructions, and no more than there are registers for.
-const ROWS: [usize; 2] = [8, 5];
+/// Rows of activations; times [`VECTORS`] they are the sums under way. Which is best depends on the latency of a
+/// multiply-add, on how many instructions one takes, and on how many registers there are: all are tried.
+pub(crate) const ROWS: [usize; 4] = [3, 4, 5, MOST_ROWS];
+const MOST_ROWS: usize = 8;
 /// Lanes of the longest vectors.
 const MOST_LANES: usize = 16;
 
 /// A run of so many steps, and what came of it.
 pub(crate) struct MultiplyRate {
     pub(crate) form: Form,
+    /// One of [`ROWS`].
+    pub(crate) rows: usize,
     pub(crate) steps: usize,
     /// `[word][lane]`
     pub(in crate::kernels) weights: [u32; WORDS * VECTORS * MOST_LANES],
     /// A word a row.
-    pub(in crate::kernels) x: [u32; ROWS[0]],
+    pub(in crate::kernels) x: [u32; MOST_ROWS],
     /// Multiplications and additions, each counted.
     pub(crate) operations: u64,
     /// Of all products, so that none is superfluous.
@@ -31,9 +34,10 @@ pub(crate) struct MultiplyRate {
 }
 
 impl MultiplyRate {
-    pub(crate) fn new(form: Form, steps: usize) -> MultiplyRate {
+    pub(crate) fn new(form: Form, rows: usize, steps: usize) -> MultiplyRate {
         MultiplyRate {
             form,
+            rows,
             steps,
             weights: std::array::from_fn(|i| word(form, i)),
             x: std::array::from_fn(|i| word(form, 7 * i + 3)),
@@ -60,12 +64,13 @@ fn word(form: Form, i: usize) -> u32 {
 #[inline(always)]
 pub(super) unsafe fn multiply_rate<S: Words>(args: &mut MultiplyRate) {
     const { assert!(S::LANES <= MOST_LANES) };
-    // What a tile has tells how many registers there are.
     // SAFETY: the caller's promise.
     unsafe {
-        match S::TILE_ROWS >= 4 {
-            true => run::<S, { ROWS[0] }>(args),
-            false => run::<S, { ROWS[1] }>(args),
+        match args.rows {
+            ..4 => run::<S, { ROWS[0] }>(args),
+            4 => run::<S, { ROWS[1] }>(args),
+            5..8 => run::<S, { ROWS[2] }>(args),
+            _ => run::<S, { ROWS[3] }>(args),
         }
     }
 }

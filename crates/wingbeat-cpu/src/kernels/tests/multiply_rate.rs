@@ -1,7 +1,10 @@
 //! The kernel that only multiplies does so, on every instruction set: its sum is that of the products it counts.
 
 use super::tables;
-use crate::{kernels::MultiplyRate, matrix::Form};
+use crate::{
+    kernels::{MULTIPLY_ROWS, MultiplyRate},
+    matrix::Form,
+};
 
 /// A word's values.
 fn values(form: Form, word: u32) -> Vec<f64> {
@@ -16,14 +19,14 @@ fn values(form: Form, word: u32) -> Vec<f64> {
 fn it_multiplies_all_that_it_counts() {
     for kernels in tables() {
         for form in [Form::F32, Form::Int16, Form::Int8] {
-            for steps in [0, 1, 30] {
-                let mut run = MultiplyRate::new(form, steps);
+            for (rows, steps) in MULTIPLY_ROWS.into_iter().flat_map(|rows| [(rows, 0), (rows, 1), (rows, 30)])
+            {
+                let mut run = MultiplyRate::new(form, rows, steps);
                 // SAFETY: the table is of an available level.
                 unsafe { (kernels.multiply_rate)(&mut run) };
                 let n_values = values(form, 0).len();
                 let lanes = kernels.word_panel_rows;
                 let words = run.weights.len() / 32;
-                let rows = run.operations as usize / (2 * n_values * words * lanes * steps.max(1));
                 let mut expected = 0.0;
                 for weight in &run.weights[..words * lanes] {
                     for x in &run.x[..rows] {
@@ -32,10 +35,15 @@ fn it_multiplies_all_that_it_counts() {
                     }
                 }
                 let level = kernels.level;
-                assert_eq!(run.operations > 0, steps > 0, "{level}");
+                let operations = 2 * n_values * words * lanes * rows * steps;
+                assert_eq!(run.operations, operations as u64, "{level}, {form:?}, {rows} rows");
                 // A sum of some thousand roundings at most.
                 let error = (f64::from(run.sum) - expected).abs();
-                assert!(error <= 1e-4 * expected, "{level}, {form:?}, {steps} steps: {} not {expected}", run.sum);
+                assert!(
+                    error <= 1e-4 * expected,
+                    "{level}, {form:?}, {rows} rows, {steps} steps: {} not {expected}",
+                    run.sum
+                );
             }
         }
     }
