@@ -33,6 +33,7 @@ pub use state::{SlabAt, SlabKind, SlabSpec, SlabView, StateLayout};
 
 use smallvec::SmallVec;
 use tolerance::ActivationPrecision;
+use wingbeat_format::DType;
 
 /// The states of a pass, in the order of its sequences. A few are handed over without an allocation.
 pub type States<'a, S> = SmallVec<[&'a mut S; 4]>;
@@ -248,6 +249,14 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Bytes a second at which kernels can read the device's memory, measured when it is asked for; none where the device
     /// cannot tell.
     fn read_bandwidth(&self) -> Option<f64> {
+        None
+    }
+
+    /// Operations a second, a multiplication with an addition being two, at which kernels can multiply, measured when it is
+    /// asked for: in the arithmetic of products of many rows with matrices stored as `dtype`, by a kernel that does nothing
+    /// else on values in registers. None where the device cannot tell, or has no such matrices.
+    fn multiply_rate(&self, dtype: DType) -> Option<f64> {
+        let _ = dtype;
         None
     }
 }

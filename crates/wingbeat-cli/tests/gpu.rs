@@ -117,7 +117,10 @@ fn bench_measures_a_gpu() {
     assert!(found["device"].as_str().is_some_and(|device| device.starts_with("GPU ")), "{found}");
     assert!(found["driver"].as_str().is_some_and(|driver| !driver.is_empty()), "{found}");
     let rates = ["gen_tok_s", "gen_logits_tok_s", "par9_tok_s", "par9_logits_tok_s"];
-    for key in [&rates[..], &["doc_state_ms", "read_gb_s", "gen_bandwidth_fraction"]].concat() {
+    let others = ["doc_state_ms", "read_gb_s", "multiply_tops", "gen_bandwidth_fraction"];
+    let bounds = ["gen_tok_s", "gen_logits_tok_s", "par9_tok_s", "doc_state_ms"];
+    let bounds = bounds.map(|key| format!("{key}_bound_fraction"));
+    for key in rates.into_iter().chain(others).chain(bounds.iter().map(String::as_str)) {
         assert!(found[key].as_f64().is_some_and(|value| value > 0.0), "{key}: {}", found[key]);
     }
 }

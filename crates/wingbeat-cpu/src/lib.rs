@@ -10,6 +10,7 @@ mod level;
 mod matrix;
 mod ops;
 mod pool;
+mod rate;
 mod simd;
 mod sparse;
 mod state;
@@ -28,6 +29,7 @@ use std::sync::Mutex;
 use wingbeat_backend::{
     Backend, BackendError, Batch, MatrixSource, SlabView, StateLayout, States, tolerance::ActivationPrecision,
 };
+use wingbeat_format::DType;
 
 /// How a [`CpuBackend`] is made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -174,5 +176,9 @@ impl Backend for CpuBackend {
             (Method::Stored, Kind::Int8(_)) => ActivationPrecision::Int8 { block: kernels::SCALE_VALUES },
             _ => ActivationPrecision::Exact,
         }
+    }
+
+    fn multiply_rate(&self, dtype: DType) -> Option<f64> {
+        rate::multiply_rate(self, dtype)
     }
 }

@@ -424,4 +424,9 @@ impl Backend for GpuBackend {
     fn read_bandwidth(&self) -> Option<f64> {
         ops::read_bandwidth(&self.shared).ok().filter(|rate| *rate > 0.0)
     }
+
+    fn multiply_rate(&self, dtype: DType) -> Option<f64> {
+        let (layout, _) = Layout::of(dtype)?;
+        ops::multiply_rate(&self.shared, layout).ok().filter(|rate| *rate > 0.0)
+    }
 }

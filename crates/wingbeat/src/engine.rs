@@ -9,7 +9,7 @@ use std::{
 use wingbeat_backend::{
     Backend, DeviceSampling, KernelTime, SamplerStart, SlabView, StateLayout, TokenSampler,
 };
-use wingbeat_format::ModelFile;
+use wingbeat_format::{DType, ModelFile};
 use wingbeat_gpu::{AdapterSummary, GpuBackend};
 use wingbeat_model::{Config, Forward, ForwardOptions, Output, Progress, Sequence, Version, Want};
 
@@ -54,6 +54,7 @@ pub(crate) trait Engine: Send + Sync {
     fn profile(&self, on: bool) -> Result<(), Error>;
     fn kernel_times(&self) -> Vec<KernelTime>;
     fn read_bandwidth(&self) -> Option<f64>;
+    fn multiply_rate(&self, dtype: DType) -> Option<f64>;
     /// The adapter, where it runs on one.
     fn adapter(&self) -> Option<&AdapterSummary>;
     fn forward(
@@ -164,6 +165,10 @@ impl<B: Backend> Engine for On<B> {
 
     fn read_bandwidth(&self) -> Option<f64> {
         self.backend.read_bandwidth()
+    }
+
+    fn multiply_rate(&self, dtype: DType) -> Option<f64> {
+        self.backend.multiply_rate(dtype)
     }
 
     fn adapter(&self) -> Option<&AdapterSummary> {

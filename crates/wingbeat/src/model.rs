@@ -15,7 +15,7 @@ use std::{
 };
 use wingbeat_backend::{KernelTime, StateLayout, reference::Reference};
 use wingbeat_cpu::{CpuBackend, CpuOptions};
-use wingbeat_format::{Array, ModelFile};
+use wingbeat_format::{Array, DType, ModelFile};
 use wingbeat_gpu::{AdapterSummary, GpuBackend, GpuError, GpuOptions};
 use wingbeat_model::{Config, ForwardOptions, ModelError, Output, Progress, Version, Want};
 use wingbeat_tokenizer::{Tokenizer, Vocabulary};
@@ -181,6 +181,12 @@ impl Model {
     /// Bytes a second at which the device's kernels can read its memory, measured now; none where it cannot tell (CPUs).
     pub fn read_bandwidth(&self) -> Option<f64> {
         self.inner.engine.read_bandwidth()
+    }
+
+    /// Operations a second, a multiplication with an addition being two, at which the device can multiply, measured now: in the
+    /// arithmetic that it uses for prompts, of weights stored as `dtype`. None where it cannot tell or has no such weights.
+    pub fn multiply_rate(&self, dtype: DType) -> Option<f64> {
+        self.inner.engine.multiply_rate(dtype)
     }
 
     /// The GPU that it runs on, if it does.

@@ -10,6 +10,7 @@ mod elementwise;
 mod exp;
 mod float;
 mod int8;
+mod multiply_rate;
 mod sparse;
 mod tiles;
 mod time_mix;
@@ -22,6 +23,7 @@ pub(crate) use activate::Epilogue;
 use float::{Bf16, F16, F32};
 pub(crate) use float::{Columns, MatMany};
 pub(crate) use int8::{QuantRows, SCALE_VALUES, k_scales};
+pub(crate) use multiply_rate::{MultiplyRate, ROWS as MULTIPLY_ROWS};
 pub(crate) use sparse::SparseProduct;
 pub(crate) use tiles::{
     PackedRows, PackedView, Panel, PanelSource, TILE_BLOCK, Tiles, n_tiles, panels, tile_rows,
@@ -85,6 +87,7 @@ macro_rules! kernel_list {
             f32_panel(a: &Tiles<'_>) = tiles::f32_panel::<S>;
             int8_panel(a: &Tiles<'_>) = tiles::int8_panel::<S>;
             int16_panel(a: &Tiles<'_>) = tiles::int16_panel::<S>;
+            multiply_rate(a: &mut MultiplyRate) = multiply_rate::multiply_rate::<S>;
             activate(z: &mut [f32], epilogue: Epilogue<'_>) = activate::activate::<S>;
             add(y: &mut [f32], z: &[f32]) = elementwise::add::<S>;
             layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32])

@@ -3,6 +3,7 @@
 //! suite.
 
 mod functions;
+mod multiply_rate;
 mod products;
 mod rows;
 mod tiles;

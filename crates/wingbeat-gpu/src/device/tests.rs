@@ -172,6 +172,24 @@ fn reads_are_measured_and_leave_nothing() {
 }
 
 #[test]
+fn multiplications_are_measured_and_leave_nothing() {
+    for without in ["", "cooperative", "all"] {
+        let change = &mut |options: &mut GpuOptions| options.without = without.parse().ok();
+        let Some(backend) = open_with(change) else { return };
+        let table = backend.matrix(&table(10)).expect("a matrix");
+        backend.loaded().expect("uploads");
+        let mut state = backend.state(&layout()).expect("a state");
+        for dtype in [DType::F32, DType::F16, DType::Q4K] {
+            assert_eq!(embed(&backend, &table, 7, &mut state).expect("a pass"), 7.0);
+            let rate = backend.multiply_rate(dtype).expect("a rate");
+            assert!((1e6..1e17).contains(&rate), "{}: {rate} operations a second", dtype.name());
+        }
+        backend.shared.device.wgpu.destroy();
+        assert_eq!(backend.multiply_rate(DType::F16), None);
+    }
+}
+
+#[test]
 fn too_large_is_out_of_memory() {
     let Some(backend) = open() else { return };
     let out_of_memory = |error| matches!(error, BackendError::OutOfMemory { .. });

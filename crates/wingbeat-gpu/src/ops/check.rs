@@ -38,6 +38,7 @@ fn all() -> Vec<Checked> {
         super::cooperative::tests::checked(),
         super::fork::checked(),
         super::linear::tests::checked(),
+        super::multiply_rate::checked(),
         super::rows::checked(),
         super::sample::checked(),
         super::shift::tests::checked(),

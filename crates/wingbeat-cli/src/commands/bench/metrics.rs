@@ -1,6 +1,8 @@
 //! What is timed: one method a group of figures. `bench/README.md` says of each from where to where.
 
 use super::{
+    bounds::{self, Demand},
+    machine,
     measure::{Clock, Samples, Spread},
     report::{Report, Unit},
 };
@@ -123,7 +125,8 @@ impl Subject {
                 Ok(())
             })?;
             let rates = Spread::of(samples.figures(|seconds| n as f64 / seconds));
-            report.push(format!("prefill{n}_tok_s"), Unit::TokensPerSecond, rates);
+            let demand = Demand { tokens: n, sequences: 1, logits: 1 };
+            report.push_run(format!("prefill{n}_tok_s"), Unit::TokensPerSecond, rates, demand);
             if n == 512 {
                 report.push_llama_bench("pp512", rates);
             }
@@ -136,15 +139,16 @@ impl Subject {
         const PROMPT: usize = 8;
         let prompts: Vec<Vec<u32>> = (0..n).map(|i| self.prompts.take(i * PROMPT, PROMPT)).collect();
         let by_logits = self.parallel_by_logits(prompts.clone(), clock)?;
+        let demand = Demand { tokens: n, sequences: n, logits: n };
         let rates = match self.model.adapter().and(self.model.tokenizer().ok()) {
             // A GPU chooses tokens itself and need not be waited for.
             Some(_) => {
-                report.push(format!("par{n}_logits_tok_s"), Unit::TokensPerSecond, by_logits);
+                report.push_run(format!("par{n}_logits_tok_s"), Unit::TokensPerSecond, by_logits, demand);
                 self.parallel_texts(&prompts, clock)?
             }
             None => by_logits,
         };
-        report.push(format!("par{n}_tok_s"), Unit::TokensPerSecond, rates);
+        report.push_run(format!("par{n}_tok_s"), Unit::TokensPerSecond, rates, demand);
         Ok(())
     }
 
@@ -200,7 +204,8 @@ impl Subject {
             std::hint::black_box(self.document(&tokens)?);
             Ok(())
         })?;
-        push_ms(report, "doc_state_ms", &samples);
+        let demand = Demand { tokens: DOCUMENT, sequences: 1, logits: 0 };
+        report.push_run("doc_state_ms", Unit::Milliseconds, milliseconds(&samples), demand);
         Ok(())
     }
 
@@ -214,6 +219,7 @@ impl Subject {
     pub(super) fn fields(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
         let slabs = self.document(&self.prompts.take(0, DOCUMENT))?;
         let (n_fields, n_tokens) = FIELDS;
+        let demand = Demand { tokens: n_fields * n_tokens, sequences: n_fields, logits: n_fields };
         let tokens: Vec<Vec<u32>> =
             (0..n_fields).map(|field| self.prompts.take(1000 + 37 * field, n_tokens)).collect();
         let samples = clock.time(|| {
@@ -221,17 +227,17 @@ impl Subject {
             document.write_all(&slabs)?;
             self.continue_with(&document, &tokens)
         })?;
-        push_ms(report, "field_analysis_ms", &samples);
+        report.push_run("field_analysis_ms", Unit::Milliseconds, milliseconds(&samples), demand);
         let mut document = self.model.new_state()?;
         document.extend_tokens(&self.prompts.take(0, DOCUMENT), &mut |_| true)?;
         let samples = clock.time(|| self.continue_with(&document, &tokens))?;
-        push_ms(report, "fields_of_state_ms", &samples);
+        report.push_run("fields_of_state_ms", Unit::Milliseconds, milliseconds(&samples), demand);
         Ok(())
     }
 
-    /// All fields of a document; their last hidden vectors in the caller's memory.
+    /// All fields of a document; the logits of each one's last token in the caller's memory.
     fn continue_with(&self, document: &State, fields: &[Vec<u32>]) -> anyhow::Result<()> {
-        let want = Want::LAST_HIDDEN;
+        let want = Want::LAST_LOGITS;
         std::hint::black_box(self.model.continue_batch_tokens(document, fields, want, &mut |_| true)?);
         Ok(())
     }
@@ -245,13 +251,14 @@ impl Subject {
                 std::hint::black_box(self.model.embed_tokens(&text, &options, &mut |_| true)?);
                 Ok(())
             })?;
-            Ok(Spread::of(samples.figures(|s| s * 1e3)))
+            Ok(milliseconds(&samples))
         };
         let (last, mean) = (spread(Pooling::Last)?, spread(Pooling::Mean)?);
         let faster = if mean.median < last.median { mean } else { last };
-        report.push("embed_ms", Unit::Milliseconds, faster);
-        report.push("embed_last_ms", Unit::Milliseconds, last);
-        report.push("embed_mean_ms", Unit::Milliseconds, mean);
+        let demand = Demand { tokens: DOCUMENT, sequences: 1, logits: 0 };
+        for (key, spread) in [("embed_ms", faster), ("embed_last_ms", last), ("embed_mean_ms", mean)] {
+            report.push_run(key, Unit::Milliseconds, spread, demand);
+        }
         Ok(())
     }
 
@@ -270,15 +277,16 @@ impl Subject {
             Ok(())
         })?;
         let by_logits = Spread::of(samples.figures(|seconds| BLOCK as f64 / seconds));
+        let demand = Demand { tokens: 1, sequences: 1, logits: 1 };
         let rates = match self.model.adapter().and(self.model.tokenizer().ok()) {
             // A GPU chooses tokens itself and need not be waited for.
             Some(_) => {
-                report.push("gen_logits_tok_s", Unit::TokensPerSecond, by_logits);
+                report.push_run("gen_logits_tok_s", Unit::TokensPerSecond, by_logits, demand);
                 self.generate_text(&prompt, clock)?
             }
             None => by_logits,
         };
-        report.push("gen_tok_s", Unit::TokensPerSecond, rates);
+        report.push_run("gen_tok_s", Unit::TokensPerSecond, rates, demand);
         report.push_llama_bench("tg128", rates);
         Ok(())
     }
@@ -296,14 +304,10 @@ impl Subject {
         Ok(Spread::of(samples.figures(|seconds| TOKENS as f64 / seconds)))
     }
 
-    /// `read_gb_s`, where the device can tell; none where it is the processor.
-    pub(super) fn read_bandwidth(
-        &self,
-        clock: &Clock<'_>,
-        report: &mut Report,
-    ) -> anyhow::Result<Option<f64>> {
+    /// `read_gb_s`: the GPU tells its own.
+    pub(super) fn read_bandwidth(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
         if self.model.adapter().is_none() {
-            return Ok(None);
+            return machine::read_bandwidth(clock, self.n_threads, report);
         }
         // What a gigabyte takes.
         let samples = clock.timed(|| {
@@ -312,34 +316,34 @@ impl Subject {
         })?;
         let spread = Spread::of(samples.figures(|seconds| 1.0 / seconds));
         report.push("read_gb_s", Unit::GigabytesPerSecond, spread);
-        Ok(Some(spread.median))
+        Ok(())
     }
 
-    /// `gen_mb_per_token`, `gen_gb_s`, `gen_bandwidth_fraction`: what generation reads, if it was measured, beside what
-    /// the memory can deliver, if that was.
-    pub(super) fn weigh_generation(&self, bandwidth: Option<f64>, report: &mut Report) -> anyhow::Result<()> {
-        let Some(rate) = report.value("gen_tok_s") else { return Ok(()) };
-        let mut bytes = 0.0;
-        for weight in Catalog::new(self.model.file(), self.model.config())?.weights() {
-            let rows = if weight.row.name == "emb.weight" { weight.shape.first().copied() } else { None };
-            bytes += weight.data.len() as f64 / rows.unwrap_or(1).max(1) as f64;
+    /// `multiply_tops`: in the arithmetic that prompts of this model go through.
+    pub(super) fn multiply_rate(&self, clock: &Clock<'_>, report: &mut Report) -> anyhow::Result<()> {
+        let catalog = Catalog::new(self.model.file(), self.model.config())?;
+        let rate = || self.model.multiply_rate(bounds::main_type(&catalog)?);
+        if rate().is_none() {
+            report.push_one("multiply_tops", Unit::TeraOperationsPerSecond, None);
+            return Ok(());
         }
-        let state: usize =
-            self.model.state_layout().slabs.iter().map(|slab| slab.len() * size_of::<f32>()).sum();
-        // Read and written.
-        bytes += 2.0 * state as f64;
-        report.push_one("gen_mb_per_token", Unit::Megabytes, Some(bytes / 1e6));
-        report.push_one("gen_gb_s", Unit::GigabytesPerSecond, Some(bytes * rate / 1e9));
-        if let Some(bandwidth) = bandwidth {
-            let fraction = Some(bytes * rate / 1e9 / bandwidth);
-            report.push_one("gen_bandwidth_fraction", Unit::Fraction, fraction);
-        }
+        // What a thousand tera-operations take.
+        let samples = clock.timed(|| {
+            let rate = rate().context("the device no longer says how fast it multiplies")?;
+            Ok(Duration::from_secs_f64(1e15 / rate))
+        })?;
+        let spread = Spread::of(samples.figures(|seconds| 1e3 / seconds));
+        report.push("multiply_tops", Unit::TeraOperationsPerSecond, spread);
         Ok(())
     }
 }
 
 fn push_ms(report: &mut Report, key: &str, samples: &Samples) {
-    report.push(key, Unit::Milliseconds, Spread::of(samples.figures(|seconds| seconds * 1e3)));
+    report.push(key, Unit::Milliseconds, milliseconds(samples));
+}
+
+fn milliseconds(samples: &Samples) -> Spread {
+    Spread::of(samples.figures(|seconds| seconds * 1e3))
 }
 
 /// One sequence's next tokens.

@@ -1,9 +1,10 @@
 //! `wingbeat bench`: what a model costs on this machine, from opening it to documents and batches.
 //!
 //! Here are the flags and the order of things; `metrics` has what is timed from where to where, `measure` how often,
-//! `machine` the figures of process and memory, `report` the forms of the result. What each metric means is written
-//! down in `bench/README.md`, too.
+//! `machine` the figures of process and memory, `bounds` what the machine permits, `report` the forms of the result.
+//! What each metric means is written down in `bench/README.md`, too.
 
+mod bounds;
 mod machine;
 mod measure;
 mod metrics;
@@ -102,7 +103,7 @@ enum Group {
     Embed,
     /// One sequence, token by token
     Gen,
-    /// The memory of the machine, or of the GPU
+    /// Memory and arithmetic of the machine, or of the GPU, and how near figures are to their bounds
     Bandwidth,
     /// Nothing
     None,
@@ -196,7 +197,6 @@ impl Bench {
         }
         let subject = Subject::new(&self.model)?;
         self.profile.begin(subject.model())?;
-        let mut bandwidth = None;
         for (done, group) in groups.iter().enumerate() {
             bar.set(done, groups.len());
             match group {
@@ -215,16 +215,14 @@ impl Bench {
                 Group::Bandwidth => {
                     // The buffer that is read is not the model's.
                     report.process(rss_at_start);
-                    bandwidth = match subject.read_bandwidth(&clock, &mut report)? {
-                        Some(rate) => Some(rate),
-                        None => machine::read_bandwidth(&clock, self.model.n_threads(), &mut report)?,
-                    };
+                    subject.read_bandwidth(&clock, &mut report)?;
+                    subject.multiply_rate(&clock, &mut report)?;
                 }
             }
         }
         report.process(rss_at_start);
         self.profile.end(subject.model())?;
-        subject.weigh_generation(bandwidth, &mut report)?;
+        bounds::weigh(subject.model(), &mut report)?;
         report.facts =
             Facts::new(subject.model(), self.model.n_threads(), self.synthetic.map(|_| self.zeros))?;
         Ok(report)

@@ -1,11 +1,15 @@
 //! The figures and the forms they are printed in: a table, JSON, comma-separated values.
 
-use super::{machine, measure::Spread};
+use super::{
+    bounds::{self, Demand},
+    machine,
+    measure::Spread,
+};
 use crate::{commands::devices::processor_name, output::csv_field};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 use wingbeat::Model;
-use wingbeat_model::{Catalog, Kind};
+use wingbeat_model::Catalog;
 
 /// What a figure is counted in.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub(super) enum Unit {
     TokensPerSecond,
     MegabytesPerSecond,
     GigabytesPerSecond,
+    /// 10¹² operations a second.
+    TeraOperationsPerSecond,
     /// 2²⁰ bytes, as systems count memory.
     Mebibytes,
     /// 10⁶ bytes.
@@ -30,6 +36,7 @@ impl Unit {
             Unit::TokensPerSecond => "tok/s",
             Unit::MegabytesPerSecond => "MB/s",
             Unit::GigabytesPerSecond => "GB/s",
+            Unit::TeraOperationsPerSecond => "Top/s",
             Unit::Mebibytes => "MiB",
             Unit::Megabytes => "MB",
             Unit::Fraction => "",
@@ -45,6 +52,21 @@ struct Figure {
     value: Option<f64>,
     /// Where it comes from several runs.
     spread: Option<Spread>,
+    /// What a run put through the model, where there is a bound to it.
+    demand: Option<Demand>,
+    /// The least time over the time taken, where rates of the machine were measured.
+    of_bound: Option<f64>,
+}
+
+impl Figure {
+    /// Seconds of a run.
+    fn seconds(&self, demand: Demand) -> Option<f64> {
+        match self.unit {
+            Unit::Milliseconds => self.value.map(|milliseconds| milliseconds / 1e3),
+            Unit::TokensPerSecond => self.value.map(|rate| demand.tokens as f64 / rate),
+            _ => None,
+        }
+    }
 }
 
 /// What was measured, and on what.
@@ -71,16 +93,7 @@ impl Facts {
         let count = |n: &[usize]| n.iter().map(|&n| n as u64).product::<u64>();
         let parameters: u64 = catalog.weights().iter().map(|weight| count(&weight.shape)).sum();
         let bytes: u64 = catalog.weights().iter().map(|weight| weight.data.len() as u64).sum();
-        // The type that most bytes are in.
-        let mut types: Vec<(&'static str, u64)> = Vec::new();
-        for weight in catalog.weights().iter().filter(|weight| matches!(weight.row.kind, Kind::Matrix(..))) {
-            let (name, n) = (weight.dtype.name(), weight.data.len() as u64);
-            match types.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, bytes)) => *bytes += n,
-                None => types.push((name, n)),
-            }
-        }
-        let dtype = types.iter().max_by_key(|(_, bytes)| *bytes).map(|(name, _)| *name);
+        let dtype = bounds::main_type(&catalog).map(|dtype| dtype.name());
         Ok(Facts {
             entries: vec![
                 ("version", json!(env!("CARGO_PKG_VERSION"))),
@@ -113,13 +126,36 @@ impl Facts {
 impl Report {
     /// Notes a figure of several runs.
     pub(super) fn push(&mut self, key: impl Into<String>, unit: Unit, spread: Spread) {
-        let value = Some(spread.median);
-        self.figures.push(Figure { key: key.into(), unit, value, spread: Some(spread) });
+        self.note(key.into(), unit, Some(spread.median), Some(spread), None);
+    }
+
+    /// As [`Report::push`], of runs that a bound can be said of.
+    pub(super) fn push_run(&mut self, key: impl Into<String>, unit: Unit, spread: Spread, demand: Demand) {
+        self.note(key.into(), unit, Some(spread.median), Some(spread), Some(demand));
     }
 
     /// Notes a figure that is one number, or that it could not be had.
     pub(super) fn push_one(&mut self, key: impl Into<String>, unit: Unit, value: Option<f64>) {
-        self.figures.push(Figure { key: key.into(), unit, value, spread: None });
+        self.note(key.into(), unit, value, None, None);
+    }
+
+    fn note(
+        &mut self,
+        key: String,
+        unit: Unit,
+        value: Option<f64>,
+        spread: Option<Spread>,
+        demand: Option<Demand>,
+    ) {
+        self.figures.push(Figure { key, unit, value, spread, demand, of_bound: None });
+    }
+
+    /// Says of each figure how near it is to its bound, by the seconds that demands take at least.
+    pub(super) fn hold_against(&mut self, least_seconds: &dyn Fn(Demand) -> f64) {
+        for figure in &mut self.figures {
+            let Some(demand) = figure.demand else { continue };
+            figure.of_bound = figure.seconds(demand).map(|seconds| least_seconds(demand) / seconds);
+        }
     }
 
     /// Notes a line of the kind that llama-bench prints.
@@ -143,18 +179,21 @@ impl Report {
         self.figures.iter().find(|figure| figure.key == key)?.value
     }
 
-    /// One flat object: the facts, then each figure, its smallest and largest, its number of runs.
+    /// One flat object: the facts, then each figure, its smallest and largest, its number of runs, its part of its bound.
     pub(super) fn json(&self) -> Value {
         let mut object = Map::new();
         for (key, value) in &self.facts.entries {
             object.insert((*key).to_owned(), value.clone());
         }
-        for Figure { key, value, spread, .. } in &self.figures {
+        for Figure { key, value, spread, of_bound, .. } in &self.figures {
             object.insert(key.clone(), json!(value));
             if let Some(spread) = spread {
                 object.insert(format!("{key}_min"), json!(spread.min));
                 object.insert(format!("{key}_max"), json!(spread.max));
                 object.insert(format!("{key}_runs"), json!(spread.runs));
+            }
+            if let Some(fraction) = of_bound {
+                object.insert(format!("{key}_bound_fraction"), json!(fraction));
             }
         }
         Value::Object(object)
@@ -164,14 +203,15 @@ impl Report {
     pub(super) fn csv(&self) -> String {
         let of = ["version", "model", "type", "device", "threads"];
         let facts = of.map(|key| csv_field(&self.facts.text(key))).join(",");
-        let mut text = format!("{},metric,unit,median,min,max,runs\n", of.join(","));
-        for Figure { key, unit, value, spread } in &self.figures {
+        let mut text = format!("{},metric,unit,median,min,max,runs,bound_fraction\n", of.join(","));
+        for Figure { key, unit, value, spread, of_bound, .. } in &self.figures {
             let number = |x: Option<f64>| x.map(|x| x.to_string()).unwrap_or_default();
             let cells = [
                 number(*value),
                 number(spread.map(|spread| spread.min)),
                 number(spread.map(|spread| spread.max)),
                 spread.map(|spread| spread.runs.to_string()).unwrap_or_default(),
+                number(*of_bound),
             ];
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{facts},{key},{},{}", unit.name(), cells.join(","));
@@ -202,16 +242,23 @@ impl Report {
             },
         );
         let width = self.figures.iter().map(|figure| figure.key.len()).max().unwrap_or(0).max(8);
-        let _ = writeln!(text, "{:width$}  {:>12}         {:>10} {:>10}  runs", "", "median", "min", "max");
-        for Figure { key, unit, value, spread } in &self.figures {
+        let bounds =
+            if self.figures.iter().any(|figure| figure.of_bound.is_some()) { "  of bound" } else { "" };
+        let _ = writeln!(
+            text,
+            "{:width$}  {:>12}         {:>10} {:>10}  runs{bounds}",
+            "", "median", "min", "max"
+        );
+        for Figure { key, unit, value, spread, of_bound, .. } in &self.figures {
             let shown = value.map_or_else(|| "unknown".to_owned(), digits);
             let _ = write!(text, "{key:width$}  {shown:>12} {:5}", unit.name());
-            match spread {
-                Some(Spread { min, max, runs, .. }) => {
-                    let _ = writeln!(text, "   {:>10} {:>10} {runs:>5}", digits(*min), digits(*max));
-                }
-                None => text.push('\n'),
+            if let Some(Spread { min, max, runs, .. }) = spread {
+                let _ = write!(text, "   {:>10} {:>10} {runs:>5}", digits(*min), digits(*max));
             }
+            if let Some(fraction) = of_bound {
+                let _ = write!(text, "  {fraction:>8.3}");
+            }
+            text.push('\n');
         }
         if !self.llama_bench.is_empty() {
             let _ = writeln!(text, "\n| test  |                  t/s |\n| ----- | -------------------: |");
