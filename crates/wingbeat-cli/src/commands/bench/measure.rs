@@ -16,11 +16,9 @@ pub(super) struct Clock<'a> {
     pub(super) interrupt: &'a Interrupt,
 }
 
-/// Times of equal runs, in seconds.
+/// Times of equal runs after a warm-up, in seconds.
 pub(super) struct Samples {
-    /// The warm-up.
-    pub(super) first: f64,
-    /// The others, at least one.
+    /// At least one.
     times: Vec<f64>,
 }
 
@@ -36,7 +34,7 @@ impl Clock<'_> {
 
     /// As [`Clock::time`], of a run that says itself how long it took.
     pub(super) fn timed(&self, mut run: impl FnMut() -> anyhow::Result<Duration>) -> anyhow::Result<Samples> {
-        let first = run()?.as_secs_f64();
+        run()?;
         let started = Instant::now();
         let mut times: Vec<f64> = Vec::new();
         while times.len() < MIN_RUNS || (started.elapsed() < self.budget && times.len() < MAX_RUNS) {
@@ -45,7 +43,7 @@ impl Clock<'_> {
             }
             times.push(run()?.as_secs_f64());
         }
-        Ok(Samples { first, times })
+        Ok(Samples { times })
     }
 }
 
