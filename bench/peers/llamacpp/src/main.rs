@@ -7,6 +7,8 @@
 //! Prints one JSON object on one line. Where llama.cpp has several ways to the same thing, the fastest is reported, and
 //! which it was. Scripts of `bench/` compare the figures with other engines'.
 
+#![forbid(unsafe_code)]
+
 mod arguments;
 mod measure;
 mod metrics;

@@ -2,6 +2,8 @@
 //!
 //! Says nothing but what fails. The file is written under a temporary name, then renamed.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{Context, Result, bail};
 use std::{path::PathBuf, process::ExitCode};
 
