@@ -29,7 +29,7 @@ def measure(model, engines, options, log):
         reference = Reference(exact, n_vocab)
         found = {}
         for engine in engines:
-            if engine.absent:
+            if engine.absent or engine.refuses(model):
                 continue
             print(f"{os.path.basename(model)}: do the logits agree, {engine.name}", file=sys.stderr)
             found[engine.key] = of_engine(engine, model, tokens, reference, out, options, log)

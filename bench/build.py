@@ -12,7 +12,7 @@ FILES = {turns.OURS: "wingbeat", "llamacpp": "bench-llamacpp-cpu", "llamacpp-cud
          "llamacpp-vulkan": "bench-llamacpp-vulkan", "webrwkv": "bench-web-rwkv", "quantize": "quantize-llamacpp"}
 # Engine: package of the workspace, features, and a program without which it cannot be built.
 PACKAGES = {
-    "llamacpp": ("bench-llamacpp", None, "cmake"),
+    "llamacpp": ("bench-llamacpp", "openmp", "cmake"),
     "llamacpp-cuda": ("bench-llamacpp", "cuda", "nvcc"),
     "llamacpp-vulkan": ("bench-llamacpp", "vulkan", "glslc"),
     "webrwkv": ("bench-web-rwkv", None, None),
@@ -40,7 +40,7 @@ def built(wanted):
         if name == turns.OURS:
             made, error = cargo(ROOT, "wingbeat-cli", None, "wingbeat")
         elif name == "quantize":
-            made, error = cargo(HERE, "bench-llamacpp", None, "quantize-llamacpp", needs="cmake")
+            made, error = cargo(HERE, "bench-llamacpp", "openmp", "quantize-llamacpp", needs="cmake")
         else:
             package, features, needs = PACKAGES[name]
             made, error = cargo(HERE, package, features, package, needs)
@@ -55,15 +55,19 @@ def cargo(folder, package, features, program, needs=None):
     """Builds one program in release; its path, or why there is none."""
     if needs and not shutil.which(needs):
         return None, f"not built: no {needs}"
+    env = dict(os.environ)
     line = ["cargo", "build", "--release", "--locked", "-p", package, "--bin", program, "--message-format=json-render-diagnostics"]
     if features:
         # Features of one package exclude each other's programs: a folder each.
         target = os.path.join(os.environ.get("CARGO_TARGET_DIR", os.path.join(folder, "target")), features)
         line += ["--features", features, "--target-dir", target]
+        # What compiles llama.cpp for this processor. RWKV has no attention, whose kernels take most of CUDA's build.
+        env["RUSTFLAGS"] = f"{env.get('RUSTFLAGS', '')} -C target-cpu=native".strip()
+        env.setdefault("GGML_CUDA_FA", "OFF")
     print(f"building {package}{f' ({features})' if features else ''}", file=sys.stderr)
     try:
         # What the compiler has to say goes to the terminal.
-        done = subprocess.run(line, cwd=folder, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+        done = subprocess.run(line, cwd=folder, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=env)
     except OSError as error:
         return None, f"not built: cargo: {error.strerror}"
     if done.returncode != 0:

@@ -59,6 +59,10 @@ class Engine:
         """The file that it reads in a GGUF model's place."""
         return model
 
+    def refuses(self, model):
+        """Why it does not run such a model, if it does not."""
+        return None
+
     def command(self, model, groups, options):
         """The command line that measures groups of figures."""
         return [*self.words(), "-m", self.file_for(model), "--device", options.kind, "-t", str(options.threads),
@@ -129,9 +133,13 @@ class WebRwkv(Engine):
 
 
 class RwkvPip(Engine):
-    """The package `rwkv`, on PyTorch. It reads SHAPE.pth, in floats whatever the GGUF's type."""
+    """The package `rwkv`, on PyTorch. It reads SHAPE.pth, and has no quantized weights."""
     name = "rwkv (PyTorch)"
     together = True
+
+    def refuses(self, model):
+        dtype = os.path.splitext(model)[0].rpartition("-")[2].lower()
+        return "no quantized weights" if dtype in WEB_QUANTS and dtype != "f16" else None
 
     def file_for(self, model):
         stem = os.path.splitext(model)[0]

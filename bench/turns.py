@@ -1,8 +1,8 @@
 """Programs that measure, run in turns: their results, the figures' medians and ratios.
 
 `engines.py` says which programs and figures there are, `run` in which order they run, `report.py` what the outcome looks
-like. A result is the JSON object that a program printed, or {"error": why there is none}; a round is {group of figures:
-{engine: result}}, the group ALL where one process measured everything.
+like. A result is the JSON object that a program printed, {"error": why there is none} or {"refused": why an engine does not
+run such a model}; a round is {group of figures: {engine: result}}, the group ALL where one process measured everything.
 """
 import json, os, statistics, subprocess
 
@@ -84,6 +84,9 @@ def rows_of(figures, rounds, engines):
                 if result is None:
                     continue
                 key = keys.get(engine, metric)
+                if "refused" in result:
+                    cannot[engine] = result["refused"]
+                    continue
                 if key in result.get("cannot", {}):
                     cannot[engine] = result["cannot"][key]
                     continue

@@ -118,6 +118,17 @@ class Run(unittest.TestCase):
         self.assertGreater(data["models"][0]["agreement"]["llamacpp"]["rms"], agree.WRONG)
         self.assertIn("not the same model", md)
 
+    def test_a_report_can_be_added_to(self):
+        made = {"bench-llamacpp-cpu": {"name": "llama.cpp", "speed": 1.0}}
+        self.run_with("cpu", made)
+        folder = os.path.dirname(self.out)
+        other = os.path.join(folder, "other-q8_0.gguf")
+        gguf(other)
+        subprocess.run([sys.executable, os.path.join(BENCH, "run"), "cpu", "--programs", folder, "--models", other, "--add",
+                        "--without", "rwkv", "--only", "gen", "--rounds", "1", "--out", self.out], check=True, capture_output=True)
+        with open(os.path.join(self.out, "report.json")) as data:
+            self.assertEqual([model["model"] for model in json.load(data)["models"]], ["tiny-f16.gguf", "other-q8_0.gguf"])
+
     def test_wrong_input_is_refused(self):
         self.assertIn("unknown group", self.run_with("cpu", {}, "--only", "speed", fails=True))
         self.assertIn("unknown engine", self.run_with("cpu", {}, "--without", "pytorch", fails=True))
