@@ -155,6 +155,9 @@ PEERS = {"llamacpp": LlamaCpp, "llamacpp-cuda": LlamaCppCuda, "llamacpp-vulkan":
          "rwkv": RwkvPip}
 
 
+NAMES = {turns.OURS: Wingbeat.name, **{key: peer.name for key, peer in PEERS.items()}}
+
+
 def of_kind(kind):
     """The peers that there are on `cpu` or `gpu`: on a GPU llama.cpp is named with its backend."""
     return {key: peer for key, peer in PEERS.items() if kind in peer.kinds and not (kind == "gpu" and key == "llamacpp")}

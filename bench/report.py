@@ -42,7 +42,8 @@ def markdown(report):
               for engine in report["engines"]]
     lines += ["", *(f"- {note}" for note in report["notes"]), ""]
     for model in report["models"]:
-        measured = [engine for engine in shown]
+        # An absent engine is a row above, not a column of dashes.
+        measured = [engine for engine in shown if any(has_something(row, engine) for row in model["rows"])]
         lines += [f"## {model['model']}, {model['size_mb']} MB", ""]
         if model.get("chart"):
             lines += [f"![{model['model']}: times as fast as a peer]({model['chart']})", ""]
@@ -52,12 +53,16 @@ def markdown(report):
         if model.get("fractions"):
             lines += [f"Wingbeat's part of what the machine permits ({bound_line(model)}): "
                       + ", ".join(f"{label_of(metric)} {100 * fraction:.0f} %"
-                                  for metric, fraction in model["fractions"].items()) + ".", ""]
+                                  for metric, fraction in model["fractions"].items() if label_of(metric) != metric) + ".", ""]
         lines += [*agreement(model.get("agreement"), names), ""]
     lines += ["Commands (GROUP: each of " + ", ".join(flags["groups"]) + " in a process of its own; engines that take long "
               "to load measure all in one):", ""]
     lines += [f"    {line}" for line in report["commands"]]
     return "\n".join(lines) + "\n"
+
+
+def has_something(row, engine):
+    return row.get(engine) is not None or engine in row["errors"] or engine in row["cannot"]
 
 
 def machine(report):
