@@ -12,24 +12,23 @@ WIDTH, LEFT, RIGHT = 900, 190, 150
 BAR, GAP, HEAD, FOOT = 15, 14, 86, 46
 COLOURS = {turns.OURS: "#2563eb", "llamacpp": "#d97706", "llamacpp-cuda": "#d97706", "llamacpp-vulkan": "#a16207",
            "webrwkv": "#7c3aed", "rwkv": "#6b7280"}
+# What is drawn: the founding table's rows, and what else programs wait for.
+METRICS = [*report.FOUNDING[:1], "start_to_first_token_ms", *report.FOUNDING[1:], "prefill512_tok_s", "par8_tok_s", "par32_tok_s",
+           "par128_tok_s", "embed_ms"]
 FONT = "font-family='system-ui, Helvetica, Arial, sans-serif'"
 
 
 def draw(model, engines, names, machine, date):
     """The chart of one model's rows; None where there is no peer to hold Wingbeat against."""
-    rows = [row for row in model["rows"] if any(row[engine] for engine in engines)]
+    rows = [row for row in model["rows"] if any(row[engine] for engine in engines) and row["metric"] in METRICS]
     base = next((engine for engine in engines if engine != turns.OURS and any(row[engine] for row in rows)), None)
     if base is None:
         return None
     shown = [engine for engine in engines if engine != base and any(row[engine] for row in rows)]
-    speeds = [(row, engine, speed(row, engine, base)) for row in rows for engine in shown]
-    known = [abs(math.log2(times)) for _, _, times in speeds if times]
-    span = max([1.0, *known]) * 1.04
-    middle = LEFT + (WIDTH - LEFT - RIGHT) * (0.28 if any((t or 1) < 0.7 for _, _, t in speeds) else 0.06)
-    right, left = WIDTH - RIGHT - middle, middle - LEFT
-    most = max([1.0, *(math.log2(t) for _, _, t in speeds if t and t > 1)]) * 1.04
-    least = max([0.2, *(-math.log2(t) for _, _, t in speeds if t and t < 1)]) * 1.04
-    scale = min(right / most, left / least if left else math.inf, right / min(span, most))
+    exponents = [math.log2(times) for row in rows for engine in shown if (times := speed(row, engine, base))]
+    least, most = min([-0.3, *exponents]) - 0.1, max([1.0, *exponents]) + 0.1
+    scale = (WIDTH - LEFT - RIGHT) / (most - least)
+    middle = LEFT - least * scale
     height = HEAD + len(rows) * (len(shown) * BAR + GAP) + FOOT
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {WIDTH} {height}' width='{WIDTH}' height='{height}' role='img'>",
@@ -44,7 +43,7 @@ def draw(model, engines, names, machine, date):
                   text(at + 16, 69, names[engine], size=12)]
         at += 34 + 7 * len(names[engine])
     bottom = height - FOOT + 4
-    for power in range(math.ceil(-least), math.floor(most) + 1):
+    for power in range(math.ceil(least), math.floor(most) + 1):
         x = middle + power * scale
         parts.append(f"<line x1='{x:.1f}' y1='{HEAD - 8}' x2='{x:.1f}' y2='{bottom}' stroke='{'#374151' if power == 0 else '#e5e7eb'}'/>")
         label = f"{2 ** power}x" if power >= 0 else f"1/{2 ** -power}"
@@ -67,7 +66,7 @@ def draw(model, engines, names, machine, date):
                 parts.append(text(middle + 6, y + BAR - 5, f"{names[engine]}: {note}", size=11, colour="#9ca3af"))
             y += BAR
         y += GAP
-    parts.append(text(20, height - 10, f"Longer is faster; the line at 1x is {names[base]}. Logarithmic scale.", size=11, colour="#6b7280"))
+    parts.append(text(20, height - 10, f"To the right is faster; the line at 1x is {names[base]}. Logarithmic scale.", size=11, colour="#6b7280"))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

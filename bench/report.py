@@ -148,7 +148,7 @@ def agreement(found, names):
         rms = f"{result['rms']:.4f}"
         wrong = result["rms"] > agree.WRONG
         lines.append([names[engine], f"{result['top1_same']} of {result['positions']}",
-                      f"**{rms}: not the same model**" if wrong else rms, f"{result['largest']:.3f}"])
+                      f"**{rms}: other weights, or wrong**" if wrong else rms, f"{result['largest']:.3f}"])
     return [markdown_row(line) for line in lines] + [
         "", "Differences are in standard deviations of the logits."]
 

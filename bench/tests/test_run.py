@@ -116,7 +116,7 @@ class Run(unittest.TestCase):
     def test_other_logits_are_seen(self):
         md, data = self.run_with("cpu", {"bench-llamacpp-cpu": {"name": "llama.cpp", "speed": 1.0, "apart": 3.0}})
         self.assertGreater(data["models"][0]["agreement"]["llamacpp"]["rms"], agree.WRONG)
-        self.assertIn("not the same model", md)
+        self.assertIn("other weights, or wrong", md)
 
     def test_a_report_can_be_added_to(self):
         made = {"bench-llamacpp-cpu": {"name": "llama.cpp", "speed": 1.0}}
