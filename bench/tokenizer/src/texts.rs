@@ -13,19 +13,8 @@ use made_up::Kind;
 /// Texts are cut to this length, so that none counts more than another.
 const MAX_BYTES: usize = 1 << 20;
 
-/// The kilobyte that llama.cpp's benchmark program encodes too.
-pub(crate) const KILOBYTE: &str = concat!(
-    "The harbour master kept a ledger in which every vessel that entered the bay was written down, together with her ",
-    "cargo, her captain and the weather of the day. On the ninth of March 1851 he recorded only one arrival: the brig ",
-    "Marianne, out of Lisbon, carrying cork, salt and a single passenger who gave no name. \"She came in under torn ",
-    "sails,\" he wrote, \"and her people would not say what had happened to the others.\" Years later, when the ledger ",
-    "was found in the attic of the old customs house, historians tried to match the entry with the records of three ",
-    "other ports, but none of them listed a ship of that name. The passenger, it was said, had taken a room above the ",
-    "bakery, paid for a month in silver, and walked each evening to the end of the pier, where he stood until the ",
-    "lamps were lit. Children followed him at first; then they grew tired of his silence and went back to their games. ",
-    "In April the room was empty, the bed made, and on the table lay a small brass key with a paper tag that read: ",
-    "for the one who asks. ",
-);
+/// The kilobyte that all programs here encode.
+pub(crate) const KILOBYTE: &str = include_str!("../../../crates/wingbeat-cli/src/commands/bench/text.txt");
 
 /// A text and where it is from.
 pub(crate) struct Text {

@@ -29,7 +29,8 @@ const AGREE_TOKENS: usize = 64;
 /// Lengths of micro-batches to choose from; 512 is llama.cpp's own choice.
 const MICRO_BATCHES: [usize; 4] = [512, 256, 1024, 2048];
 
-/// `load_ms`, `start_to_first_token_ms`: the first opening in the process. Leaves the model open.
+/// `load_ms`, `start_to_first_token_ms`: the first opening in the process; `vocab_load_ms`: the vocabulary alone, after that.
+/// Leaves the model open.
 pub(crate) fn load(arguments: &Arguments, report: &mut Report) -> Result<Model> {
     let started = Instant::now();
     let model = Model::open(&arguments.model, arguments.device)?;
@@ -43,6 +44,9 @@ pub(crate) fn load(arguments: &Arguments, report: &mut Report) -> Result<Model> 
     report.note("load_ms", load.as_secs_f64() * 1e3);
     report.note("start_to_first_token_ms", first_token.as_secs_f64() * 1e3);
     drop(context);
+    let started = Instant::now();
+    drop(Model::open_vocabulary(&arguments.model)?);
+    report.note("vocab_load_ms", started.elapsed().as_secs_f64() * 1e3);
     Ok(model)
 }
 

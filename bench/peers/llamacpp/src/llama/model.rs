@@ -24,6 +24,15 @@ pub struct Model {
 impl Model {
     /// Opens a GGUF file, with llama.cpp's own choice of how to read it (it maps files).
     pub fn open(path: &Path, device: Device) -> Result<Model> {
+        Model::open_as(path, device, false)
+    }
+
+    /// Opens a GGUF file's vocabulary, and nothing else of it.
+    pub fn open_vocabulary(path: &Path) -> Result<Model> {
+        Model::open_as(path, Device::Cpu, true)
+    }
+
+    fn open_as(path: &Path, device: Device, vocab_only: bool) -> Result<Model> {
         start();
         let name = c_path(path)?;
         let gpu = match device {
@@ -37,6 +46,7 @@ impl Model {
         let model = unsafe {
             let mut parameters = sys::llama_model_default_params();
             parameters.devices = devices.as_mut_ptr();
+            parameters.vocab_only = vocab_only;
             // A negative number stands for all.
             parameters.n_gpu_layers = if gpu.is_some() { -1 } else { 0 };
             sys::llama_model_load_from_file(name.as_ptr(), parameters)
