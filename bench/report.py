@@ -116,6 +116,8 @@ def behind(rows, names):
         best = best_peer(row, peers)
         if best and row["ratios"][best]["median"] < 1:
             found.append(f"{label_of(row['metric'])} ({row['ratios'][best]['median']:.2f} of {names[best]})")
+    if not any(row["ratios"] for row in rows):
+        return ["No peer was measured."]
     return [f"Behind: {', '.join(found)}." if found else "Wingbeat is ahead on every row that a peer has."]
 
 

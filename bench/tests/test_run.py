@@ -129,7 +129,12 @@ class Run(unittest.TestCase):
         with open(os.path.join(self.out, "report.json")) as data:
             self.assertEqual([model["model"] for model in json.load(data)["models"]], ["tiny-f16.gguf", "other-q8_0.gguf"])
 
+    def test_without_peers_nothing_is_claimed(self):
+        md, _ = self.run_with("cpu", {})
+        self.assertIn("No peer was measured.", md)
+
     def test_wrong_input_is_refused(self):
+        self.assertIn("File exists", self.run_with("cpu", {}, "--out", __file__, fails=True))
         self.assertIn("unknown group", self.run_with("cpu", {}, "--only", "speed", fails=True))
         self.assertIn("unknown engine", self.run_with("cpu", {}, "--without", "pytorch", fails=True))
 
