@@ -166,7 +166,12 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
     }
 
     fn lerp(&mut self, x: &Buffer, previous: &Buffer, mixes: &[&Vector], ys: &mut [&mut Buffer]) {
-        elementwise::lerp(self, x, previous, mixes, ys);
+        let halves: Option<Vec<(u32, u32)>> =
+            ys.iter().map(|y| cooperative::result_halves(self, y)).collect();
+        let places: Option<Vec<_>> =
+            halves.as_ref().map(|halves| halves.iter().map(|(_, at)| time_mix::Half { at: *at }).collect());
+        elementwise::lerp(self, x, previous, mixes, ys, places.as_deref());
+        self.leave_halves(halves.unwrap_or_default());
     }
 
     fn add_gated(&mut self, x: &mut Buffer, gate: &Buffer, y: &Buffer) {
