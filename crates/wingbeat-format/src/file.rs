@@ -11,7 +11,7 @@ use crate::error::FormatError;
 use crate::map::map_file;
 use crate::metadata::Metadata;
 use crate::tensor::Tensor;
-use crate::{gguf, pth, safetensors};
+use crate::{gguf, pth, rwkv_cpp, safetensors};
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +25,8 @@ pub enum FileFormat {
     Safetensors,
     /// PyTorch's checkpoints, which the official RWKV models are.
     Pth,
+    /// rwkv.cpp's format.
+    RwkvCpp,
 }
 
 impl FileFormat {
@@ -34,6 +36,7 @@ impl FileFormat {
             FileFormat::Gguf => "GGUF",
             FileFormat::Safetensors => "safetensors",
             FileFormat::Pth => "PyTorch checkpoint",
+            FileFormat::RwkvCpp => "rwkv.cpp",
         }
     }
 }
@@ -88,6 +91,7 @@ impl ModelFile {
             FileFormat::Gguf => gguf::read(label, &bytes)?,
             FileFormat::Safetensors => safetensors::read(label, &bytes)?,
             FileFormat::Pth => pth::read(label, &bytes)?,
+            FileFormat::RwkvCpp => rwkv_cpp::read(label, &bytes)?,
         };
         let by_name = sort_by_name(label, &tensors)?;
         Ok(ModelFile { label: label.to_owned(), format, version, metadata, tensors, by_name, bytes })
@@ -200,6 +204,9 @@ fn detect(label: &str, bytes: &[u8]) -> Result<FileFormat, FormatError> {
     }
     if pth::looks_like(bytes) {
         return Ok(FileFormat::Pth);
+    }
+    if rwkv_cpp::looks_like(bytes) {
+        return Ok(FileFormat::RwkvCpp);
     }
     let first = &bytes[..bytes.len().min(8)];
     let hint = HINTS.iter().find(|(magic, _)| bytes.starts_with(magic)).map_or("", |(_, hint)| hint);

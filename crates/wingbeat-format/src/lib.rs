@@ -39,6 +39,7 @@ mod map;
 mod metadata;
 mod pth;
 pub mod quant;
+pub mod rwkv_cpp;
 pub mod safetensors;
 mod stream;
 mod tensor;

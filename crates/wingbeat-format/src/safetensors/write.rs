@@ -102,7 +102,7 @@ fn put_tensors(
         // A second tensor of the same name replaces the first here and is refused by the stream.
         header
             .insert(name.clone(), json!({"dtype": type_name, "shape": shape, "data_offsets": [start, end]}));
-        stream_tensors.push(StreamTensor { name: name.clone(), n_bytes });
+        stream_tensors.push(StreamTensor { name: name.clone(), n_bytes, before: Vec::new() });
         start = end;
     }
     Ok(stream_tensors)
