@@ -39,7 +39,7 @@ pub mod gguf;
 mod guard;
 mod map;
 mod metadata;
-mod pth;
+pub mod pth;
 pub mod quant;
 pub mod rwkv_cpp;
 pub mod safetensors;

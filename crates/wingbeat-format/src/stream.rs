@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -74,6 +74,19 @@ impl NewFile {
     /// The path as text, for messages.
     pub(crate) fn label(&self) -> &str {
         &self.file
+    }
+
+    /// Overwrites bytes that have been written; what comes next goes on at the end.
+    fn patch(&mut self, at: u64, bytes: &[u8]) -> Result<(), FormatError> {
+        let mut patch = || {
+            self.out.seek(SeekFrom::Start(at))?;
+            self.out.write_all(bytes)?;
+            self.out.seek(SeekFrom::End(0)).map(drop)
+        };
+        patch().map_err(|e| {
+            self.broken = true;
+            FormatError::io(&self.file, "write", e)
+        })
     }
 
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
@@ -148,12 +161,23 @@ impl Stream {
         self.end_tensors()
     }
 
+    /// Overwrites bytes that have been written, such as a sum over a tensor's data in what stands before it.
+    pub(crate) fn patch(&mut self, at: u64, bytes: &[u8]) -> Result<(), FormatError> {
+        self.file.patch(at, bytes)
+    }
+
     /// Makes sure that all has come and is on the disk, and gives the file its name.
     pub(crate) fn finish(self) -> Result<(), FormatError> {
+        self.finish_with(&[])
+    }
+
+    /// As [`Stream::finish`], with `end` after the last tensor.
+    pub(crate) fn finish_with(mut self, end: &[u8]) -> Result<(), FormatError> {
         // A write that was refused matters more than what did not come after it.
         if let Some(tensor) = self.tensors.get(self.current).filter(|_| !self.file.broken) {
             return Err(self.wrong_length(tensor, self.written));
         }
+        self.file.put(end)?;
         self.file.finish()
     }
 

@@ -16,6 +16,7 @@ mod tests;
 mod write;
 
 pub(crate) use read::{TextMap, looks_like, read};
+pub(crate) use write::texts;
 pub use write::{Writer, header};
 
 /// The format's own bound on its header.

@@ -108,7 +108,8 @@ fn put_tensors(
     Ok(stream_tensors)
 }
 
-fn texts(file: &str, metadata: &Metadata) -> Result<Map<String, Json>, FormatError> {
+/// All values as texts, as [`Writer::create`] says.
+pub(crate) fn texts(file: &str, metadata: &Metadata) -> Result<Map<String, Json>, FormatError> {
     metadata
         .iter()
         .map(|(key, value)| match text(value) {
