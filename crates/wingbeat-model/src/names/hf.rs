@@ -37,7 +37,8 @@ pub(super) fn tensor_name(name: &str, layer: Option<usize>) -> String {
 
 fn in_layer(name: &str) -> String {
     // w0 w1 w2 and their like are a bias and the two matrices of a small network: layers 2 and 0, 1 is its activation.
-    if let Some([letter @ (b'w' | b'a' | b'v' | b'g'), number]) = name.strip_prefix("att.").map(str::as_bytes) {
+    if let Some([letter @ (b'w' | b'a' | b'v' | b'g'), number]) = name.strip_prefix("att.").map(str::as_bytes)
+    {
         let letter = char::from(*letter);
         match number {
             b'0' => return format!("attn.{letter}_lora.lora.2.bias"),

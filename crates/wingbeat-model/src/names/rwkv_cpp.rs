@@ -10,6 +10,7 @@
 //! The way back is exact for values that have 16 bits, which are those of the official checkpoints; any other comes
 //! back to within the rounding of f32.
 
+use crate::Version;
 use half::{bf16, f16};
 
 /// A function that vectors go through before they are stored.
@@ -21,6 +22,16 @@ pub enum Stored {
     MinusExp,
     /// exp(−exp(x))
     ExpMinusExp,
+}
+
+/// What a weight of a version has gone through.
+pub(super) fn stored(version: Version, name: &str) -> Option<Stored> {
+    match (version, name) {
+        (Version::V4, "att.time_decay") => Some(Stored::MinusExp),
+        (Version::V5, "att.time_decay") => Some(Stored::ExpMinusExp),
+        (Version::V5, "att.time_first") => Some(Stored::Exp),
+        _ => None,
+    }
 }
 
 impl Stored {
