@@ -263,12 +263,12 @@ impl Catalog {
                 self.layer_starts.get(layer).copied().unwrap_or(end)..end
             }
         };
-        self.weights
-            .get(range)
-            .unwrap_or_default()
-            .iter()
-            .find(|w| w.row.name == name)
-            .ok_or_else(|| ModelError::MissingTensor { file: self.file.clone(), tensor: name.to_owned() })
+        self.weights.get(range).unwrap_or_default().iter().find(|w| w.row.name == name).ok_or_else(|| {
+            ModelError::MissingTensor {
+                file: self.file.clone(),
+                tensor: Layout::BlinkDl.tensor_name(name, GgufName::Block(""), layer),
+            }
+        })
     }
 }
 

@@ -5,9 +5,9 @@ use wingbeat_format::ModelFile;
 
 pub(crate) fn config(file: &ModelFile) -> Result<Config, ModelError> {
     let reader = Reader::new(file, Version::V5);
-    let decay = reader.required("att.time_decay", Some(0))?;
-    let n_decays = decay.n_elements();
     let config = reader.config(|reader, n_channels| {
+        let decay = reader.required("att.time_decay", Some(0))?;
+        let n_decays = decay.n_elements();
         if n_decays == n_channels && reader.u64("wkv.head_size").is_none() {
             return reader.head_size("att.time_decay", n_channels);
         }
@@ -26,5 +26,5 @@ pub(crate) fn config(file: &ModelFile) -> Result<Config, ModelError> {
             }
         }
     })?;
-    Ok(Config { n_decays, ..config })
+    Ok(Config { n_decays: reader.required("att.time_decay", Some(0))?.n_elements(), ..config })
 }
