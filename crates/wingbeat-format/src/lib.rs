@@ -34,7 +34,7 @@
 mod bytes;
 mod error;
 mod file;
-mod folder;
+pub mod folder;
 pub mod gguf;
 mod guard;
 mod map;

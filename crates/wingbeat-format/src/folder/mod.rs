@@ -16,6 +16,7 @@
 mod disk;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::collections::HashMap;
 
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 pub(crate) use disk::{complete, of, open};
+pub use write::Writer;
 
 use crate::bytes::Bytes;
 use crate::error::FormatError;
@@ -36,12 +38,18 @@ pub const CONFIG_PREFIX: &str = "config.";
 /// A vocabulary in the official text form, in safetensors metadata or from a file beside the model.
 pub const VOCABULARY_KEY: &str = "wingbeat.vocabulary";
 
-const CONFIG: &str = "config.json";
+/// The dimensions of a model in Hugging Face's layout.
+pub const CONFIG: &str = "config.json";
+/// The index of shards.
+pub const INDEX: &str = INDICES[0];
+/// A model in one file.
+pub const MODEL: &str = SINGLE[0];
+/// A chat template in a file of its own.
+pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 const INDICES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
 const SINGLE: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// Endings of model files, one of which may lie in a folder under any name.
 const ENDINGS: [&str; 5] = [".gguf", ".safetensors", ".st", ".pth", ".bin"];
-const TEMPLATE_FILE: &str = "chat_template.jinja";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 const NAME_KEY: &str = "general.name";

@@ -52,6 +52,11 @@ fn type_id(dtype: DType) -> Option<u32> {
     TYPES.iter().position(|(_, known)| *known == Some(dtype)).map(|id| id as u32)
 }
 
+/// Whether files can hold a type.
+pub fn holds(dtype: DType) -> bool {
+    type_id(dtype).is_some()
+}
+
 /// The names of the types that can be stored, for messages.
 fn type_names() -> String {
     TYPES.iter().filter_map(|(_, dtype)| dtype.map(DType::name)).collect::<Vec<_>>().join(", ")
