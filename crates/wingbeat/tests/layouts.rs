@@ -252,7 +252,7 @@ fn a_template_in_a_file_goes_along() {
     to(&hf, &st, &plain(Target::Pth));
     to(&st, &again, &plain(Target::HuggingFace));
     assert_eq!(std::fs::read_to_string(again.join("chat_template.jinja")).unwrap(), "{{ messages }}");
-    assert_eq!(ModelFile::open(&again).unwrap().metadata().str("general.name"), Some("hf"));
+    assert_eq!(ModelFile::open(&again).unwrap().metadata().str("general.name"), Some("rwkv7-1x64"));
 }
 
 /// Files as web-rwkv's converter makes them of the official ones: other names, pairs transposed.
