@@ -228,9 +228,11 @@ fn other_files_are_told_apart() {
         assert_eq!(Version::detect(&file).unwrap(), version);
         assert!(error(&file).contains("`emb.weight` is missing"), "{}", error(&file));
     }
-    for (name, found) in
-        [("model.layers.0.attn.x_r", "Hugging Face"), ("something.else", "not an RWKV model")]
-    {
+    for (name, found) in [
+        ("model.layers.0.attn.x_r", "`model.embeddings.weight` is missing"),
+        ("model.layers.0.self_attn.q_proj.weight", "there is no tensor `model.layers.0.attn.r_k`"),
+        ("something.else", "not an RWKV model: there is no tensor `blocks.0.att.r_k`"),
+    ] {
         let spec = TensorSpec { name: name.to_owned(), dtype: DType::F32, shape: vec![1] };
         let items = [Item { spec, bytes: vec![0; 4] }];
         let message = error(&write(&folder.path().join("changed.st"), &Metadata::new(), &items));

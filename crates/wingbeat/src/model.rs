@@ -22,8 +22,8 @@ use wingbeat_tokenizer::{Tokenizer, Vocabulary};
 
 /// Vocabulary size of the World models: ids 0 to 65529, padded.
 const WORLD_VOCAB: usize = 65536;
-/// Where our safetensors files keep a vocabulary, in the official text form.
-pub(crate) const SAFETENSORS_VOCABULARY: &str = "wingbeat.vocabulary";
+/// Where our safetensors files keep a vocabulary, in the official text form; a folder's vocabulary file becomes it.
+pub(crate) const SAFETENSORS_VOCABULARY: &str = wingbeat_format::VOCABULARY_KEY;
 
 /// How a model is opened.
 #[derive(Clone, Debug, Default)]

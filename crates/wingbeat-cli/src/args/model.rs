@@ -12,7 +12,7 @@ const MAX_THREADS: usize = 1024;
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Model file: GGUF, safetensors or .pth [default: the demo model]
+    /// Model file or folder: GGUF, safetensors, .pth, .bin of rwkv.cpp, or Hugging Face's layout [default: the demo model]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
     /// Vocabulary in the official text format, instead of the model's own or the World one

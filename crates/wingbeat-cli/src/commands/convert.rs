@@ -6,15 +6,14 @@ use crate::{
     output,
     progress::Progress,
 };
-use anyhow::Context;
 use clap::Args;
 use std::{path::PathBuf, process::ExitCode};
 use wingbeat::{
     ModelFile,
-    convert::{ConvertOptions, Converted, Mix, convert},
+    convert::{ConvertOptions, Converted, Mix, Target, convert},
 };
 
-/// Convert a model to GGUF or safetensors, or to another storage type
+/// Convert a model to another file format or storage type
 #[derive(Args)]
 #[command(after_help = "\
 Matrices get the type asked for; vectors and small matrices, which suffer from it, keep more bits. As llama.cpp's \
@@ -25,14 +24,20 @@ Examples:
   wingbeat convert model.safetensors model.gguf
   wingbeat convert model.gguf small.gguf --type q8_0
   wingbeat convert model.pth smaller.gguf --type q4_k_m
+  wingbeat convert model.gguf model.pth --type bf16
+  wingbeat convert model.gguf model-hf --to hf --type bf16
   wingbeat convert model.st own.gguf --vocab vocab.txt")]
 pub(crate) struct Convert {
-    /// Model file: GGUF, safetensors or .pth
+    /// Model file or folder: GGUF, safetensors, .pth, .bin of rwkv.cpp, or Hugging Face's layout
     #[arg(value_name = "IN")]
     source: PathBuf,
-    /// File to write; its ending names the format: .gguf, .safetensors or .st
+    /// File to write; its ending names the format: .gguf, .safetensors or .st, .pth, .bin
     #[arg(value_name = "OUT")]
     target: PathBuf,
+    /// Format to write: gguf, safetensors, pth, bin, or hf for a folder as Hugging Face has RWKV-7 [default: as the
+    /// ending says]
+    #[arg(long, value_name = "FORMAT", value_parser = format)]
+    to: Option<Target>,
     /// Type of the matrices: f32, f16, bf16, q8_0, q6_k, q5_k_m, q4_k_m, q3_k_m, q2_k, q5_1, q5_0, q4_1 or q4_0
     /// [default: as they are]
     #[arg(long = "type", value_name = "TYPE", value_parser = mix)]
@@ -46,8 +51,12 @@ pub(crate) struct Convert {
 
 impl Convert {
     pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
-        let options =
-            ConvertOptions { mix: self.mix, vocabulary: self.vocabulary.read()?, name: self.name.clone() };
+        let options = ConvertOptions {
+            mix: self.mix,
+            vocabulary: self.vocabulary.read()?,
+            name: self.name.clone(),
+            to: self.to,
+        };
         let source = ModelFile::open(&self.source)?;
         let interrupt = Interrupt::heed()?;
         let bar = Progress::new(!global.quiet, "converting", "tensors", source.tensors().len());
@@ -61,8 +70,7 @@ impl Convert {
             converted => converted?,
         };
         if !global.quiet {
-            let n_bytes =
-                std::fs::metadata(&self.target).with_context(|| self.target.display().to_string())?.len();
+            let n_bytes = ModelFile::open(&self.target)?.len_bytes();
             output::print(self.result(converted, n_bytes))?;
         }
         Ok(interrupt.exit_code())
@@ -74,6 +82,12 @@ impl Convert {
         let (file, format) = (self.target.display(), format.name());
         format!("{file}: {format}, {n_tensors} tensors, {n_bytes} bytes, {vocabulary} a vocabulary\n")
     }
+}
+
+/// The format that an argument names.
+fn format(name: &str) -> Result<Target, String> {
+    let known = || Target::names().collect::<Vec<_>>().join(", ");
+    Target::parse(name).ok_or_else(|| format!("formats to convert to are {}", known()))
 }
 
 /// The mix of types that an argument names.

@@ -10,8 +10,8 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use wingbeat::{
     Config, DType, FileFormat, ModelFile, Version, chat::TEMPLATES, chat::Template, vocabulary_of,
 };
-use wingbeat_format::{Array, Metadata, Tensor, Value};
-use wingbeat_model::Catalog;
+use wingbeat_format::{Array, Metadata, Part, Tensor, Value};
+use wingbeat_model::{Catalog, Layout};
 
 /// Elements of a longer metadata array that are shown.
 const SHOWN_ELEMENTS: usize = 4;
@@ -35,7 +35,8 @@ Examples:
   wingbeat inspect model.gguf
   wingbeat inspect --json model.safetensors")]
 pub(crate) struct Inspect {
-    /// File of a model, a state or embeddings: GGUF, safetensors or .pth [default: the demo model]
+    /// File of a model, a state or embeddings: GGUF, safetensors, .pth or .bin of rwkv.cpp; or a model's folder [default:
+    /// the demo model]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print JSON
@@ -150,6 +151,8 @@ impl Facts {
             "kind": self.kind,
             "format": file.format().name(),
             "format_version": file.format_version(),
+            "layout": self.model.as_ref().map(|_| Layout::of(file).name()),
+            "files": file.parts().iter().map(part_json).collect::<Vec<_>>(),
             "size_bytes": file.len_bytes(),
             "architecture": self.architecture,
             "name": config.map(|c| &c.name),
@@ -177,10 +180,18 @@ impl Facts {
             let _ = writeln!(text, "  {name:<14} {value}");
         };
         let format = match file.format() {
-            FileFormat::Gguf => format!("GGUF v{}", file.format_version()),
+            format @ (FileFormat::Gguf | FileFormat::RwkvCpp) => {
+                format!("{} v{}", format.name(), file.format_version())
+            }
             format => format.name().to_owned(),
         };
         line("format", format!("{format}, {}", size(file.len_bytes())));
+        if file.parts().len() > 1 {
+            line("files", format!("{} shards", file.parts().len()));
+        }
+        if self.model.is_some() {
+            line("layout", Layout::of(file).name().to_owned());
+        }
         if let Some(architecture) = &self.architecture {
             line("architecture", printable(architecture.as_bytes(), SHOWN_IN_TABLE));
         }
@@ -207,6 +218,13 @@ impl Facts {
             let width = metadata.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0).min(60);
             for (key, value) in metadata.iter() {
                 let _ = writeln!(text, "  {:<width$}  {}", printable(key.as_bytes(), 200), value_text(value));
+            }
+        }
+        if file.parts().len() > 1 {
+            text.push_str("\nfiles\n");
+            for part in file.parts() {
+                let label = printable(part.label.as_bytes(), usize::MAX);
+                let _ = writeln!(text, "  {label}  {}", size(part.bytes.len() as u64));
             }
         }
         let _ = writeln!(text, "\ntensors");
@@ -282,6 +300,10 @@ impl Total {
         let total = Total { dtype: dtype.name(), tensors: sizes.len(), bytes: sizes.iter().sum() };
         (total.tensors > 0).then_some(total)
     }
+}
+
+fn part_json(part: &Part) -> Json {
+    json!({ "file": part.label, "size_bytes": part.bytes.len() })
 }
 
 fn tensor_json(tensor: &Tensor) -> Json {
