@@ -1,6 +1,6 @@
 //! Which model, and where it runs.
 
-use crate::demo;
+use crate::{demo, hub};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use wingbeat::{CpuOptions, Device, Model, ModelOptions};
@@ -12,7 +12,7 @@ const MAX_THREADS: usize = 1024;
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Model file: GGUF, safetensors or .pth [default: the demo model]
+    /// Model file (GGUF, safetensors or .pth), or hf:USER/REPO[:TYPE] of the Hugging Face hub [default: the demo model]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
     /// Vocabulary in the official text format, instead of the model's own or the World one
@@ -27,6 +27,8 @@ pub(crate) struct ModelArgs {
     /// Arithmetic on quantized weights: auto rounds activations to 8 bits where that is fast, exact never does
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     precision: Precision,
+    #[arg(from_global)]
+    quiet: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -50,13 +52,19 @@ impl ModelArgs {
         };
         let options = ModelOptions { device, vocabulary: self.vocab.clone() };
         let model = match &self.model {
-            Some(path) => Model::open_with(path, &options)?,
+            Some(name) => Model::open_with(hub::locate(name, self.quiet)?, &options)?,
             None => Model::from_file(demo::file()?, &options)?,
         };
         for note in model.notes() {
             crate::failure::note(note);
         }
         Ok(model)
+    }
+
+    /// Puts the file in the place of a name of the hub, so that opening it again asks nobody.
+    pub(crate) fn locate(&mut self) -> anyhow::Result<()> {
+        self.model = hub::locate_some(&self.model, self.quiet)?.map(|path| path.into_owned());
+        Ok(())
     }
 
     /// Threads of the cpu device.

@@ -2,6 +2,7 @@
 
 use crate::{
     args::{Global, VocabularyArgs},
+    hub,
     interrupt::Interrupt,
     output,
     progress::Progress,
@@ -27,7 +28,7 @@ Examples:
   wingbeat convert model.pth smaller.gguf --type q4_k_m
   wingbeat convert model.st own.gguf --vocab vocab.txt")]
 pub(crate) struct Convert {
-    /// Model file: GGUF, safetensors or .pth
+    /// Model file: GGUF, safetensors or .pth, or hf:USER/REPO[:TYPE]
     #[arg(value_name = "IN")]
     source: PathBuf,
     /// File to write; its ending names the format: .gguf, .safetensors or .st
@@ -48,7 +49,7 @@ impl Convert {
     pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
         let options =
             ConvertOptions { mix: self.mix, vocabulary: self.vocabulary.read()?, name: self.name.clone() };
-        let source = ModelFile::open(&self.source)?;
+        let source = ModelFile::open(hub::locate(&self.source, global.quiet)?)?;
         let interrupt = Interrupt::heed()?;
         let bar = Progress::new(!global.quiet, "converting", "tensors", source.tensors().len());
         let converted = convert(&source, &self.target, &options, &mut |done, total| {
