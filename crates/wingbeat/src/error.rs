@@ -84,6 +84,14 @@ pub enum Error {
         /// What is missing or wrong.
         why: String,
     },
+    /// A tuned state that does not fit the model.
+    #[error("{file}: tuned state: {why}")]
+    TunedState {
+        /// The file.
+        file: String,
+        /// What is missing or wrong.
+        why: String,
+    },
     /// A slab that the model's states don't have.
     #[error("states of {version} have no slab `{slab}`; they have {slabs}")]
     NoSlab {

@@ -6,6 +6,7 @@ use crate::{
     engine::{AnySequence, Engine, On},
     fingerprint::fingerprint,
     sampler::SamplerConfig,
+    state::{has_tuned_state, tuned_state},
     timeline::{Step, Timeline},
 };
 use smallvec::SmallVec;
@@ -17,7 +18,7 @@ use wingbeat_backend::{KernelTime, StateLayout, reference::Reference};
 use wingbeat_cpu::{CpuBackend, CpuOptions};
 use wingbeat_format::{Array, DType, ModelFile};
 use wingbeat_gpu::{AdapterSummary, GpuBackend, GpuError, GpuOptions};
-use wingbeat_model::{Config, ForwardOptions, ModelError, Output, Progress, Version, Want};
+use wingbeat_model::{Catalog, Config, ForwardOptions, ModelError, Output, Progress, Version, Want};
 use wingbeat_tokenizer::{Tokenizer, Vocabulary};
 
 /// Vocabulary size of the World models: ids 0 to 65529, padded.
@@ -48,6 +49,8 @@ pub(crate) struct Inner {
     tokenizer: OnceLock<Tokenizer>,
     fingerprint: OnceLock<String>,
     timeline: Timeline,
+    /// What a state begins with where the file says so: a slab's number and its values.
+    tuned: Option<(usize, Vec<f32>)>,
 }
 
 /// One sequence of a [`Model::forward`] call.
@@ -112,7 +115,14 @@ impl Model {
             // What is wrong with the vocabulary is said when it is asked for: much can be done without.
             (engine, vocabulary.ok().and_then(|thread| thread.join().ok()).and_then(Result::ok))
         });
-        let (engine, notes) = engine?;
+        let (engine, mut notes) = engine?;
+        let tuned = match has_tuned_state(&file) {
+            true => Some(tuned_state(&file, engine.state_layout(), engine.config().version.name())?),
+            false => None,
+        };
+        if tuned.is_some() {
+            notes.push(format!("{}: has a tuned state, with which every text begins", file.label()));
+        }
         file.check_intact()?;
         let tokenizer = tokenizer.map_or_else(OnceLock::new, OnceLock::from);
         let inner = Inner {
@@ -123,6 +133,7 @@ impl Model {
             tokenizer,
             fingerprint: OnceLock::new(),
             timeline,
+            tuned,
         };
         Ok(Model { inner: Arc::new(inner) })
     }
@@ -197,8 +208,10 @@ impl Model {
     /// What tells this model from any other: 32 hexadecimal digits, kept in the files of its states.
     pub fn fingerprint(&self) -> &str {
         self.inner.fingerprint.get_or_init(|| {
-            fingerprint(&self.inner.file, self.config())
-                .expect("the catalog was complete when the model was loaded")
+            let catalog = Catalog::new(&self.inner.file, self.config())
+                .expect("the catalog was complete when the model was loaded");
+            let tuned = self.inner.tuned.as_ref().map(|(_, values)| &values[..]);
+            fingerprint(&catalog, self.config(), tuned)
         })
     }
 
@@ -227,15 +240,18 @@ impl Model {
             .unwrap_or(&TEMPLATES[0])
     }
 
-    /// A zero state: that of a model that has read nothing.
+    /// The state of a model that has read nothing: zeros, or the tuned state in the model's file.
     ///
     /// # Errors
     /// There is no memory for it.
     pub fn new_state(&self) -> Result<State, Error> {
-        State::new(self)
+        match &self.inner.tuned {
+            Some((slab, values)) => State::beginning_with(self, *slab, values),
+            None => State::new(self),
+        }
     }
 
-    /// Reads a state that [`State::save`] wrote.
+    /// Reads a state that [`State::save`] wrote, or a tuned one (`.pth` or safetensors, with `blocks.N.att.time_state`).
     ///
     /// # Errors
     /// The file is no state, is damaged, has values that are not finite, or is another model's.
@@ -251,7 +267,7 @@ impl Model {
         State::from_bytes(self, bytes)
     }
 
-    /// A session from the zero state.
+    /// A session from the state of a model that has read nothing.
     ///
     /// # Errors
     /// A sampler setting is out of range, there is no vocabulary, or no memory for a state.
