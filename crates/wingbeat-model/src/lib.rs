@@ -6,10 +6,16 @@
 //! forward) and one row in [`Version::ALL`]. Tokens, sampling and sessions are left to the `wingbeat` crate.
 #![forbid(unsafe_code)]
 
+mod channel_mix;
 mod config;
+mod dimensions;
 mod error;
 mod forward;
+mod loader;
 mod names;
+pub mod v4;
+pub mod v5;
+pub mod v6;
 pub mod v7;
 mod version;
 mod weights;

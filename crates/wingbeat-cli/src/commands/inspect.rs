@@ -11,7 +11,7 @@ use wingbeat::{
     Config, DType, FileFormat, ModelFile, Version, chat::TEMPLATES, chat::Template, vocabulary_of,
 };
 use wingbeat_format::{Array, Metadata, Tensor, Value};
-use wingbeat_model::{Catalog, v7};
+use wingbeat_model::Catalog;
 
 /// Elements of a longer metadata array that are shown.
 const SHOWN_ELEMENTS: usize = 4;
@@ -84,7 +84,7 @@ enum Kind {
 struct ModelFacts {
     config: Config,
     n_parameters: usize,
-    state_bytes: Option<usize>,
+    state_bytes: usize,
 }
 
 enum Vocabulary {
@@ -161,7 +161,7 @@ impl Facts {
             "n_vocab": number(|c| c.n_vocab),
             "low_ranks": low_ranks.map(Json::Object),
             "parameters": self.model.as_ref().map(|model| model.n_parameters),
-            "state_bytes": self.model.as_ref().and_then(|model| model.state_bytes),
+            "state_bytes": self.model.as_ref().map(|model| model.state_bytes),
             "vocabulary": self.vocabulary.source(),
             "chat_template": self.chat_template,
             "note": self.note,
@@ -194,9 +194,7 @@ impl Facts {
             let ranks: Vec<String> = config.low_ranks.iter().map(|(l, n)| format!("{l} {n}")).collect();
             line("low ranks", ranks.join(", "));
             line("tokens", config.n_vocab.to_string());
-            if let Some(bytes) = state_bytes {
-                line("state", size(*bytes as u64));
-            }
+            line("state", size(*state_bytes as u64));
             line("vocabulary", self.vocabulary.text());
             line("chat template", self.chat_template.unwrap_or("none").to_owned());
         }
@@ -227,10 +225,7 @@ fn model_facts(file: &ModelFile) -> Result<ModelFacts, wingbeat::ModelError> {
     // Whether every tensor is there in its right shape; tensors that no layer uses don't count.
     let catalog = Catalog::new(file, &config)?;
     let n_parameters = catalog.weights().iter().map(|weight| weight.shape.iter().product::<usize>()).sum();
-    let state_bytes = match version {
-        Version::V7 => Some(v7::state_layout(&config).len_bytes()),
-        _ => None,
-    };
+    let state_bytes = version.state_layout(&config).len_bytes();
     Ok(ModelFacts { config, n_parameters, state_bytes })
 }
 

@@ -40,6 +40,13 @@ impl Content for ModelFile {
         if weight.dtype == dtype && weight.orientation == orientation {
             return sink(&weight.data);
         }
+        if weight.shape.len() > 2 {
+            for part in weight.sources() {
+                let shape = vec![part.rows, part.cols];
+                self.encode(&Weight { shape, data: part.data, ..weight.clone() }, orientation, dtype, sink)?;
+            }
+            return Ok(());
+        }
         let (rows, cols) = match *weight.shape {
             [rows, cols] => (rows, cols),
             _ => (1, weight.shape.iter().product()),

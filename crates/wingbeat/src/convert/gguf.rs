@@ -31,7 +31,7 @@ fn items<'a>(job: &'a Job<'a>) -> Vec<Item<'a>> {
     for weight in job.weights {
         let name = Layout::Gguf.tensor_name(weight.row.name, weight.row.gguf, weight.layer);
         let part = Part { weight, orientation: Orientation::RowMajor };
-        if let (GgufName::BlockRow(_, index), Some(last)) = (weight.row.gguf, items.last_mut())
+        if let (GgufName::BlockRow { index, .. }, Some(last)) = (weight.row.gguf, items.last_mut())
             && index > 0
             && last.spec.name == name
         {
@@ -40,7 +40,7 @@ fn items<'a>(job: &'a Job<'a>) -> Vec<Item<'a>> {
             continue;
         }
         let shape = match weight.row.gguf {
-            GgufName::BlockRow(..) => vec![1, 1, 1, weight.shape[0]],
+            GgufName::BlockRow { .. } => vec![1, 1, 1, weight.shape[0]],
             _ => weight.shape.clone(),
         };
         let dtype = dtype(job, weight);
@@ -65,7 +65,7 @@ fn dtype(job: &Job<'_>, weight: &Weight) -> DType {
         Kind::Matrix(..) => job.matrix_type(weight),
         // llama.cpp's converter keeps the decay's pair in F32.
         Kind::LowRank(..) if matches!(weight.row.name, "att.w1" | "att.w2") => DType::F32,
-        Kind::LowRank(..) => job.low_rank_type(weight),
+        Kind::LowRank(..) | Kind::Stack(..) => job.low_rank_type(weight),
     }
 }
 

@@ -52,8 +52,10 @@ fn item<'a>(job: &Job<'_>, weight: &'a Weight) -> Result<Item<'a>, Error> {
             (vector_type(job, weight), shape, Orientation::RowMajor)
         }
         Kind::Matrix(..) => (job.matrix_type(weight), weight.shape.clone(), Orientation::RowMajor),
-        Kind::LowRank(..) => {
-            let shape = weight.shape.iter().rev().copied().collect();
+        Kind::LowRank(..) | Kind::Stack(..) => {
+            let mut shape = weight.shape.clone();
+            let last = shape.len().saturating_sub(2);
+            shape[last..].reverse();
             (job.low_rank_type(weight), shape, Orientation::Transposed)
         }
     };

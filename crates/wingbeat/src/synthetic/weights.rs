@@ -32,6 +32,7 @@ pub(super) fn shapes(config: &Config) -> impl Iterator<Item = (Row, Option<usize
     let shape = |row: &Row| match row.kind {
         Kind::Vector(n) => vec![n.of(config)],
         Kind::Matrix(rows, cols) | Kind::LowRank(rows, cols) => vec![rows.of(config), cols.of(config)],
+        Kind::Stack(n, rows, cols) => vec![n, rows.of(config), cols.of(config)],
     };
     let of_model = rows(Layers::Model).map(|row| (row, None));
     let of_layers = (0..config.n_layers).flat_map(move |layer| {
@@ -51,9 +52,11 @@ pub(super) fn config(shape: &Shape, name: String) -> Config {
         n_channels: shape.n_channels,
         n_heads: shape.n_channels / HEAD_SIZE,
         head_size: HEAD_SIZE,
+        n_decays: shape.n_channels,
         n_ffn: 4 * shape.n_channels,
         n_vocab: shape.n_vocab,
         low_ranks: vec![('w', w), ('a', a), ('v', v), ('g', g)],
+        rescaled_every: 0,
         layer_norm_eps: 1e-5,
         group_norm_eps: 64e-5,
     }
