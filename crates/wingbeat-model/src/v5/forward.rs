@@ -66,9 +66,12 @@ impl<B: Backend> Layer<B> {
             gate: if has_gate { Some(from.matrix("att.gate.weight")?) } else { None },
             output: from.matrix("att.output.weight")?,
             decay: channels("att.time_decay", |decay| (-f64::from(decay).exp()).exp() as f32)?,
-            first: match has("att.time_faaaa") {
-                true => channels("att.time_faaaa", |bonus| bonus)?,
-                false => channels("att.time_first", f32::exp)?,
+            // Where neither is there, the one that is usual with so many decays is missing.
+            first: match has("att.time_first")
+                || !has("att.time_faaaa") && config.n_decays < config.n_channels
+            {
+                true => channels("att.time_first", f32::exp)?,
+                false => channels("att.time_faaaa", |bonus| bonus)?,
             },
             ln_x: from.group_norm(config.group_norm_eps)?,
             ffn: ChannelMix::load(from, config.layer_norm_eps, "time_mix", moved)?,
