@@ -2,7 +2,7 @@
 //! tensors don't tell.
 
 use crate::{Config, GgufName, Layout, ModelError, Version};
-use wingbeat_format::{ModelFile, Tensor};
+use wingbeat_format::{CONFIG_PREFIX, Metadata, ModelFile, Tensor};
 
 /// Group norm: eps of 1e-5 on an input divided by 8 (the square root of the head size 64) in the official code.
 pub(crate) const GROUP_NORM_EPS: f32 = 64e-5;
@@ -34,12 +34,15 @@ impl Reader<'_> {
         let [n_vocab, n_channels] = self.matrix("emb.weight", None)?;
         let [n_ffn, _] = self.matrix("ffn.key.weight", Some(0))?;
         let n_layers = self.n_layers();
-        if let Some((key, count)) = self.u64("block_count").filter(|&(_, count)| count != n_layers as u64) {
+        if let Some((key, count)) = self.n_layers_said().filter(|&(_, count)| count != n_layers as u64) {
             let expected = format!("{n_layers}, one more than the highest block in the file");
             return Err(self.metadata_error(&key, count, expected));
         }
         let head_size = head_size(self, n_channels)?;
-        let key = self.key("attention.layer_norm_epsilon");
+        let key = match self.layout {
+            Layout::HuggingFace => format!("{CONFIG_PREFIX}norm_eps"),
+            _ => self.key("attention.layer_norm_epsilon"),
+        };
         let eps = self.file.metadata().f32(&key).unwrap_or(LAYER_NORM_EPS);
         if !(eps > 0.0 && eps < 1.0) {
             return Err(self.metadata_error(&key, eps, "between 0 and 1".to_owned()));
@@ -79,34 +82,40 @@ impl Reader<'_> {
         Some((key, value))
     }
 
-    /// A tensor of the version's table, by its name there.
-    pub(crate) fn find(&self, name: &str, layer: Option<usize>) -> Option<&Tensor> {
-        self.file.tensor(&self.name(name, layer))
+    /// How many layers the file says that it has, with the key.
+    fn n_layers_said(&self) -> Option<(String, u64)> {
+        let key = match self.layout {
+            Layout::HuggingFace => format!("{CONFIG_PREFIX}num_hidden_layers"),
+            Layout::RwkvCpp => "rwkv.cpp.n_layer".to_owned(),
+            _ => self.key("block_count"),
+        };
+        let value = self.file.metadata().u64(&key)?;
+        Some((key, value))
     }
 
-    fn name(&self, name: &str, layer: Option<usize>) -> String {
-        let row = self.version.table().iter().find(|row| row.name == name);
-        let gguf = row.map_or(GgufName::Block(""), |row| row.gguf);
-        self.layout.tensor_name(name, gguf, layer)
+    /// The layout of the file.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The file's metadata.
+    pub(crate) fn metadata(&self) -> &Metadata {
+        self.file.metadata()
     }
 
     /// One more than the highest block that any tensor belongs to: a block with gaps is then missed by name.
     fn n_layers(&self) -> usize {
-        let block = |tensor: &Tensor| -> Option<usize> {
-            let mut parts = tensor.name.split('.');
-            match parts.next() {
-                Some("blk" | "blocks") => parts.next()?.parse().ok(),
-                _ => None,
-            }
-        };
-        self.file.tensors().iter().filter_map(block).max().map_or(0, |highest| highest.saturating_add(1))
+        let layers = self.file.tensors().iter().filter_map(|tensor| self.layout.layer_of(&tensor.name));
+        layers.max().map_or(0, |highest| highest.saturating_add(1))
     }
 
     pub(crate) fn required(&self, name: &str, layer: Option<usize>) -> Result<&Tensor, ModelError> {
-        self.find(name, layer).ok_or_else(|| ModelError::MissingTensor {
-            file: self.file.label().to_owned(),
-            tensor: self.name(name, layer),
-        })
+        let row = self.version.table().iter().find(|row| row.name == name);
+        let gguf = row.map_or(GgufName::Block(""), |row| row.gguf);
+        let found = self.layout.find(self.file, name, gguf, layer);
+        found
+            .map(|(tensor, _)| tensor)
+            .map_err(|tensor| ModelError::MissingTensor { file: self.file.label().to_owned(), tensor })
     }
 
     fn matrix(&self, name: &str, layer: Option<usize>) -> Result<[usize; 2], ModelError> {
@@ -139,7 +148,10 @@ impl Reader<'_> {
     pub(crate) fn head_size(&self, vector: &str, n_channels: usize) -> Result<usize, ModelError> {
         let tensor = self.required(vector, Some(0))?;
         let from_shape = match *tensor.shape {
-            [heads, size] if heads.checked_mul(size) == Some(n_channels) => Some(size as u64),
+            // rwkv.cpp has each value in a row of its own.
+            [heads, size] | [heads, size, 1] if heads.checked_mul(size) == Some(n_channels) => {
+                Some(size as u64)
+            }
             _ => None,
         };
         let key = self.key("wkv.head_size");

@@ -23,7 +23,7 @@ mod weights;
 pub use config::Config;
 pub use error::ModelError;
 pub use forward::{Forward, ForwardOptions, Network, Output, Progress, Rows, Sequence, Want};
-pub use names::Layout;
+pub use names::{Layout, Place, Stored};
 pub use version::Version;
 pub use weights::{Catalog, Dim, GgufName, Kind, Layers, Row, Weight};
 

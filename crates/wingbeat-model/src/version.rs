@@ -1,6 +1,6 @@
 //! The detector: which RWKV version a file holds.
 
-use crate::{Catalog, Config, Forward, Layout, ModelError, Row, v4, v5, v6, v7};
+use crate::{Catalog, Config, Forward, GgufName, Layout, ModelError, Row, v4, v5, v6, v7};
 use wingbeat_backend::{Backend, StateLayout};
 use wingbeat_format::ModelFile;
 
@@ -127,23 +127,39 @@ impl Version {
                         why: "the metadata has no general.architecture".to_owned(),
                     })?;
                 let found = TRAITS.iter().find(|traits| traits.architecture == arch);
-                found
-                    .map(|traits| traits.version)
-                    .ok_or_else(|| unsupported(format!("architecture `{arch}`")))
+                let of = |kind: &str| format!("architecture `{arch}`{kind}");
+                found.map(|traits| traits.version).ok_or_else(|| {
+                    unsupported(match arch {
+                        // Recurrences in another model's place for attention: norms, FFN and vocabulary are that model's.
+                        "rwkv6qwen2" | "arwkv7" => of(", a Qwen2 with RWKV's recurrence and no RWKV model,"),
+                        _ => of(""),
+                    })
+                })
             }
-            Layout::BlinkDl => {
-                let has = |tensor: &&str| file.tensor(tensor).is_some();
-                if let Some(found) = TRAITS.iter().find(|traits| traits.markers.iter().any(has)) {
-                    return Ok(found.version);
-                }
-                match file.tensor("model.layers.0.attn.x_r") {
-                    // Told apart only to say what the file is.
-                    Some(_) => Err(unsupported("the Hugging Face (fla) layout".to_owned())),
-                    None => Err(ModelError::NotRwkv {
-                        file: file.label().to_owned(),
-                        why: format!("there is no tensor `{}`", TRAITS[0].markers[0]),
-                    }),
-                }
+            layout => {
+                // A marker has the name of a tensor in the first layer.
+                let name = |marker: &str, traits: &Traits| {
+                    let name = marker.trim_start_matches("blocks.0.");
+                    let row = traits.table.iter().find(|row| row.name == name);
+                    row.map(|row| (row.name, row.gguf))
+                };
+                let has = |marker: &str, traits: &Traits| {
+                    let found = name(marker, traits);
+                    found.is_some_and(|(name, gguf)| layout.find(file, name, gguf, Some(0)).is_ok())
+                };
+                // fla's other models share this layout, but only RWKV-7 is RWKV as it was trained.
+                let known = if layout == Layout::HuggingFace { &TRAITS[..1] } else { &TRAITS[..] };
+                let found =
+                    known.iter().find(|traits| traits.markers.iter().any(|marker| has(marker, traits)));
+                let missing = || {
+                    let (name, gguf) =
+                        name(TRAITS[0].markers[0], &TRAITS[0]).unwrap_or(("", GgufName::Block("")));
+                    layout.tensor_name(name, gguf, Some(0))
+                };
+                found.map(|traits| traits.version).ok_or_else(|| ModelError::NotRwkv {
+                    file: file.label().to_owned(),
+                    why: format!("there is no tensor `{}`", missing()),
+                })
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Weights as a table: each version lists its tensors once, and loading, checking and converting all read the list.
 
-use crate::{Config, Layout, ModelError, Version};
+use crate::{Config, Layout, ModelError, Stored, Version};
 use wingbeat_backend::{BackendError, MatrixSource, Orientation};
 use wingbeat_format::{Bytes, DType, ModelFile, Tensor};
 
@@ -282,25 +282,15 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     fn is_there(&self, row: &Row, layer: usize) -> bool {
-        self.file.tensor(&self.layout.tensor_name(row.name, row.gguf, Some(layer))).is_some()
+        self.layout.find(self.file, row.name, row.gguf, Some(layer)).is_ok()
     }
 
     fn find(&self, row: &Row, layer: Option<usize>) -> Result<Weight, ModelError> {
-        let name = self.layout.tensor_name(row.name, row.gguf, layer);
-        let mut fused = match (self.layout, row.gguf) {
-            (Layout::Gguf, GgufName::BlockRow { tensor, index, .. }) => Some((index, self.n_fused(tensor))),
-            _ => None,
-        };
-        let mut tensor = self.file.tensor(&name);
-        if let (None, Some(_), GgufName::BlockRow { alone: Some(alone), .. }) = (tensor, fused, row.gguf) {
-            let name = self.layout.tensor_name(row.name, GgufName::Block(alone), layer);
-            tensor = self.file.tensor(&name);
-            fused = tensor.map_or(fused, |_| None);
-        }
-        let tensor = tensor.ok_or_else(|| ModelError::MissingTensor {
-            file: self.file.label().to_owned(),
-            tensor: name.clone(),
-        })?;
+        let (tensor, fused) = self
+            .layout
+            .find(self.file, row.name, row.gguf, layer)
+            .map_err(|tensor| ModelError::MissingTensor { file: self.file.label().to_owned(), tensor })?;
+        let fused = fused.map(|index| (index, self.n_fused(row.gguf.tensor())));
         let (shape, orientation, data) = match row.kind {
             Kind::Vector(dim) => self.vector(tensor, dim.of(self.config), fused)?,
             Kind::Matrix(rows, cols) => {
@@ -322,7 +312,11 @@ impl Finder<'_> {
             }
         };
         let name = Layout::BlinkDl.tensor_name(row.name, row.gguf, layer);
-        Ok(Weight { row: *row, layer, name, dtype: tensor.dtype, shape, orientation, data })
+        let weight = Weight { row: *row, layer, name, dtype: tensor.dtype, shape, orientation, data };
+        Ok(match self.layout.stored(self.config.version, row.name) {
+            Some(stored) => restored(weight, stored),
+            None => weight,
+        })
     }
 
     /// How matrices `(rows, cols)` lie in a tensor that has the axes `before` them.
@@ -386,6 +380,12 @@ impl Finder<'_> {
     }
 }
 
+/// The weight with the values that it had before they were stored: a vector, small enough to be held.
+fn restored(weight: Weight, stored: Stored) -> Weight {
+    let values = weight.vector().into_iter().flat_map(|value| stored.restore(value).to_le_bytes());
+    Weight { dtype: DType::F32, data: Bytes::from_vec(values.collect()), ..weight }
+}
+
 /// The shape without axes of length 1, but at least two axes of a matrix: `(1, 1, C)` is `(C)`.
 fn squeezed(tensor: &Tensor) -> Vec<usize> {
     if tensor.shape.len() <= 2 {
@@ -401,7 +401,7 @@ fn low_rank_orientation(file: &ModelFile, config: &Config, layout: Layout) -> Or
         let (Kind::LowRank(rows, cols) | Kind::Stack(_, rows, cols)) = row.kind else { return None };
         let (rows, cols) = (rows.of(config), cols.of(config));
         let layer = if row.layers == Layers::Later { 1 } else { 0 };
-        let tensor = file.tensor(&layout.tensor_name(row.name, row.gguf, Some(layer)))?;
+        let (tensor, _) = layout.find(file, row.name, row.gguf, Some(layer)).ok()?;
         let found = squeezed(tensor);
         match found.get(found.len().saturating_sub(2)..)? {
             _ if rows == cols => None,
@@ -410,8 +410,5 @@ fn low_rank_orientation(file: &ModelFile, config: &Config, layout: Layout) -> Or
             _ => None,
         }
     });
-    telling.unwrap_or(match layout {
-        Layout::Gguf => Orientation::RowMajor,
-        Layout::BlinkDl => Orientation::Transposed,
-    })
+    telling.unwrap_or_else(|| layout.low_rank())
 }
