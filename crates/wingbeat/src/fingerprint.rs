@@ -6,7 +6,7 @@
 
 use crate::state::le_bytes;
 use sha2::{Digest, Sha256};
-use wingbeat_model::{Catalog, Config};
+use wingbeat_model::Catalog;
 
 /// Bytes of each sample.
 const SAMPLE_BYTES: usize = 64;
@@ -14,7 +14,8 @@ const SAMPLE_BYTES: usize = 64;
 const SAMPLES: usize = 4;
 
 /// 32 hexadecimal digits, of the weights as they are used and of the tuned state that texts begin with.
-pub(crate) fn fingerprint(catalog: &Catalog, config: &Config, tuned: Option<&[f32]>) -> String {
+pub(crate) fn fingerprint(catalog: &Catalog, tuned: Option<&[f32]>) -> String {
+    let config = catalog.config();
     let mut hash = Sha256::new();
     hash.update(config.version.name());
     hash.update([config.head_size as u8, (config.head_size >> 8) as u8]);

@@ -84,6 +84,30 @@ fn a_tuned_state_is_where_a_text_begins() {
     assert_eq!(from_bytes.read("wkv").unwrap().values, expected);
 }
 
+/// RWKV-5's and RWKV-6's slabs are `[key][value]`, the files are not.
+#[test]
+fn earlier_versions_turn_the_matrices() {
+    let tensors: Tensors = (0..2)
+        .map(|layer| {
+            let values = (0..2 * 32 * 32).map(|at| at as f32 / 4096.0 + layer as f32).collect();
+            (format!("blocks.{layer}.att.time_state"), vec![2, 32, 32], values)
+        })
+        .collect();
+    for name in ["rwkv5.2-2x64.safetensors", "rwkv6-2x64.safetensors"] {
+        let model = open(&fixture(name)).unwrap();
+        let state = model.state_from_bytes(&checkpoint(&tensors)).unwrap();
+        let found = state.read("wkv").unwrap();
+        assert_eq!(found.shape, [2, 2, 32, 32]);
+        for (layer, head, value, key) in [(0, 0, 0, 0), (0, 1, 3, 30), (1, 1, 31, 2)] {
+            let stored = tensors[layer].2[(head * 32 + value) * 32 + key];
+            assert_eq!(found.values[((layer * 2 + head) * 32 + key) * 32 + value], stored, "{name}");
+        }
+    }
+    let v4 = open(&fixture("rwkv4-2x64.safetensors")).unwrap();
+    let error = v4.state_from_bytes(&checkpoint(&tensors)).err().expect("an error").to_string();
+    assert!(error.contains("RWKV-4 has no states of that kind"), "{error}");
+}
+
 #[test]
 fn a_model_with_a_tuned_state_beside_it_begins_with_it() {
     let folder = tempfile::tempdir().unwrap();

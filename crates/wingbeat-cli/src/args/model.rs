@@ -1,6 +1,6 @@
 //! Which model, and where it runs.
 
-use crate::{demo, hub};
+use crate::{args::AdapterArgs, demo, hub};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use wingbeat::{CpuOptions, Device, Model, ModelOptions};
@@ -18,6 +18,8 @@ pub(crate) struct ModelArgs {
     /// Vocabulary in the official text format, instead of the model's own or the World one
     #[arg(long, value_name = "FILE")]
     vocab: Option<PathBuf>,
+    #[command(flatten)]
+    adapters: AdapterArgs,
     /// Where to run it: auto, cpu, gpu, gpu:N, a part of a GPU's name, or reference (slow and exact, for checking)
     #[arg(long, default_value = "auto")]
     device: Device,
@@ -50,7 +52,7 @@ impl ModelArgs {
             }
             other => other,
         };
-        let options = ModelOptions { device, vocabulary: self.vocab.clone() };
+        let options = ModelOptions { device, vocabulary: self.vocab.clone(), adapters: self.adapters.list() };
         let model = match &self.model {
             Some(name) => Model::open_with(hub::locate(name, self.quiet)?, &options)?,
             None => Model::from_file(demo::file()?, &options)?,

@@ -14,7 +14,7 @@ pub(crate) use blocks::in_order;
 pub(crate) use content::{Content, Sink};
 pub use mix::Mix;
 
-use crate::{Error, model::vocabulary_of};
+use crate::{Adapter, Error, adapter::merge, model::vocabulary_of};
 use std::path::Path;
 use wingbeat_backend::Orientation;
 use wingbeat_format::{DType, FileFormat, FormatError, ModelFile, TensorSpec};
@@ -30,6 +30,9 @@ pub struct ConvertOptions {
     pub vocabulary: Option<Vocabulary>,
     /// The model's name in the metadata, instead of the source's own.
     pub name: Option<String>,
+    /// LoRA adapters, merged into the weights one after the other. All that they change is in memory at once; quantized
+    /// matrices that they change are F16 where `mix` says nothing.
+    pub adapters: Vec<Adapter>,
 }
 
 /// What was written.
@@ -66,7 +69,8 @@ pub fn convert(
     if let Some(name) = &options.name {
         config.name.clone_from(name);
     }
-    let catalog = Catalog::new(source, &config)?;
+    let mut catalog = Catalog::new(source, &config)?;
+    merge(&mut catalog, &options.adapters)?;
     let vocabulary = match &options.vocabulary {
         Some(vocabulary) => Some(vocabulary.clone()),
         None => vocabulary_of(source)?,
