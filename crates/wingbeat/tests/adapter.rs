@@ -422,7 +422,9 @@ fn what_does_not_fit_is_refused_by_name() {
         vec![("blocks.0.att.key.bone".to_owned(), vec![64, 128], vec![0.0; 64 * 128])],
         &["Bone", "only LoRA"],
     );
-    of(vec![], &["no adapter"]);
+    let empty = folder.path().join("empty.safetensors");
+    write_safetensors(&empty, &vec![]);
+    refused(Adapter::new(&empty), &["empty.safetensors", "no adapter"]);
     refused(Adapter::new(fixture(V7)), &["whole model"]);
     refused(Adapter::new(folder.path().join("none.pth")), &["none.pth"]);
     refused(Adapter::new(folder.path()), &["adapter_model.safetensors"]);
