@@ -15,6 +15,9 @@ const TYPES: [&str; 30] = [
 ];
 /// Endings of model files, the preferred first.
 const ENDINGS: [&str; 5] = ["gguf", "safetensors", "st", "pth", "bin"];
+/// Endings of models that may come in shards, and what their index adds.
+const SHARDED: [&str; 2] = ["safetensors", "bin"];
+const INDEX: &str = ".index.json";
 /// Beginnings of the names of files with such endings that are no models.
 const NO_MODELS: [&str; 9] = [
     "adapter_",
@@ -72,39 +75,40 @@ pub(crate) fn candidates(files: &[(&str, Option<u64>)]) -> Vec<Candidate> {
         let lower = file.to_ascii_lowercase();
         let beside =
             |file: &str| if folder.is_empty() { file.to_owned() } else { format!("{folder}/{file}") };
-        let is_index = lower.ends_with(".safetensors.index.json");
-        let stem = match (is_index, lower.rsplit_once('.')) {
-            (true, _) => lower.trim_end_matches(".safetensors.index.json").to_owned(),
-            (false, Some((stem, _))) => stem.to_owned(),
-            (false, None) => continue,
+        let (whole, is_index) = match lower.strip_suffix(INDEX) {
+            Some(whole) => (whole, true),
+            None => (lower.as_str(), false),
         };
-        let ending = if is_index { "safetensors" } else { &lower[stem.len() + 1..] };
+        let Some((stem, ending)) = whole.rsplit_once('.') else { continue };
+        if is_index && !SHARDED.contains(&ending) {
+            continue;
+        }
         let Some(ending) = ENDINGS.iter().position(|known| *known == ending) else { continue };
-        if NO_MODELS.iter().any(|no| lower.starts_with(no)) || (!is_index && shard(&stem).is_some()) {
+        if NO_MODELS.iter().any(|no| lower.starts_with(no)) || (!is_index && shard(stem).is_some()) {
             continue;
         }
         let mut all = vec![name.to_owned()];
         if is_index {
-            let Some(shards) = shards_of(&stem, folder, files) else { continue };
+            let Some(shards) = shards_of(stem, ENDINGS[ending], folder, files) else { continue };
             all.extend(shards);
         }
-        let is_nameless = NAMELESS.contains(&stem.as_str());
+        let is_nameless = NAMELESS.contains(&stem);
         if (is_nameless || is_index) && has(&beside("config.json")) {
             all.extend(BESIDE.iter().map(|file| beside(file)).filter(|file| has(file)));
         }
         let n_bytes = all.iter().map(|file| size(file)).try_fold(0u64, |sum, n| sum.checked_add(n?));
-        let dtype = TYPES.iter().position(|dtype| without_word(&stem, dtype).is_some());
-        let base = match dtype.and_then(|dtype| without_word(&stem, TYPES[dtype])) {
+        let dtype = TYPES.iter().position(|dtype| without_word(stem, dtype).is_some());
+        let base = match dtype.and_then(|dtype| without_word(stem, TYPES[dtype])) {
             _ if is_nameless => String::new(),
             Some(base) => base.trim_matches(['-', '.', '_', ' ']).to_owned(),
-            None => stem,
+            None => stem.to_owned(),
         };
         found.push(Candidate { name: name.to_owned(), files: all, n_bytes, ending, dtype, base });
     }
     // Shards and a whole file of one name are the same model twice: the whole file is simpler.
     let whole: Vec<String> = found.iter().map(|candidate| candidate.name.clone()).collect();
     found.retain(|candidate| {
-        let whole_name = candidate.name.strip_suffix(".index.json");
+        let whole_name = candidate.name.strip_suffix(INDEX);
         !whole_name.is_some_and(|name| whole.iter().any(|other| other == name))
     });
     found
@@ -197,13 +201,13 @@ fn shard(stem: &str) -> Option<(usize, usize)> {
 }
 
 /// The shards of an index, in order, if all are there.
-fn shards_of(stem: &str, folder: &str, files: &[(&str, Option<u64>)]) -> Option<Vec<String>> {
+fn shards_of(stem: &str, ending: &str, folder: &str, files: &[(&str, Option<u64>)]) -> Option<Vec<String>> {
     let mut shards: Vec<(usize, usize, &str)> = files
         .iter()
         .filter_map(|(name, _)| {
             let (its_folder, file) = name.rsplit_once('/').unwrap_or(("", name));
             let lower = file.to_ascii_lowercase();
-            let its_stem = lower.strip_suffix(".safetensors")?;
+            let its_stem = lower.strip_suffix(ending)?.strip_suffix('.')?;
             let (number, count) = shard(its_stem)?;
             let is_ours =
                 its_folder == folder && its_stem.len() == stem.len() + 15 && its_stem.starts_with(stem);

@@ -65,6 +65,9 @@ fn a_hugging_face_model_comes_with_what_is_beside_it() {
     ];
     let all = [shards[2], shards[1], shards[0], shards[3]].join(" ");
     assert_eq!(ok(&shards, None), all);
+    let torch = ["pytorch_model-00001-of-00001.bin", "pytorch_model.bin.index.json", "x.index.json"];
+    assert_eq!(ok(&torch, None), [torch[1], torch[0]].join(" "));
+    assert_eq!(ok(&[&torch[..], &shards].concat(), None), all);
     // A shard that is missing is no model.
     assert!(candidates(&shards[1..].iter().map(|file| (*file, None)).collect::<Vec<_>>()).is_empty());
     // Nor is a part of a split file.
