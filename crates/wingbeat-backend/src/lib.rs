@@ -24,8 +24,8 @@ pub use batch::{Batch, SequenceRows};
 pub use error::BackendError;
 pub use matrix::{MatrixSource, Orientation};
 pub use pass::{
-    Activation, Decay, GroupNorm, LayerNorm, Linear, LowRankMixV7, Pass, ShiftLinear, TimeMixV7, V6Readout,
-    V7Keys, V7Readout, WKV7_DECAY_SCALE, Wkv4, Wkv6, Wkv7,
+    Activation, Decay, GroupNorm, LayerNorm, Linear, LowRankMixV7, Pass, ShiftLinear, TimeMixV6, TimeMixV7,
+    V6Readout, V7Keys, V7Readout, WKV7_DECAY_SCALE, Wkv4, Wkv6, Wkv7,
 };
 pub use profile::KernelTime;
 pub use sampling::{DeviceSampling, NO_TOKEN, SamplerStart, TokenSampler};

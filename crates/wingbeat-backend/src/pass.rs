@@ -362,6 +362,26 @@ pub struct V6Readout<'a, B: Backend> {
     pub head_size: usize,
 }
 
+/// Arguments of the fused [`Pass::time_mix_v6`]: those of [`Pass::wkv6`] and [`Pass::v6_readout`], which it runs in this
+/// order.
+pub struct TimeMixV6<'a, B: Backend> {
+    /// The recurrence; its `y` is the result of the whole time mix.
+    pub wkv: Wkv6<'a, B>,
+    /// See [`V6Readout`].
+    pub g: Option<&'a B::Buffer>,
+    /// See [`V6Readout`].
+    pub ln_x: &'a GroupNorm<B>,
+}
+
+impl<B: Backend> TimeMixV6<'_, B> {
+    /// The two operations one after the other: what a backend does that has nothing better.
+    pub fn one_by_one<P: Pass<B> + ?Sized>(self, pass: &mut P) {
+        let TimeMixV6 { wkv: Wkv6 { r, w, k, v, y, u, state, head_size }, g, ln_x } = self;
+        pass.wkv6(Wkv6 { r, w, k, v, y: &mut *y, u, state, head_size });
+        pass.v6_readout(V6Readout { y, g, ln_x, head_size });
+    }
+}
+
 /// Operations over the rows of one [`Batch`](crate::Batch). The CPU runs them at once, a GPU records them and
 /// submits once. Row `t` of every buffer belongs to row `t` of the batch.
 pub trait Pass<B: Backend> {
@@ -473,6 +493,11 @@ pub trait Pass<B: Backend> {
 
     /// Fused: [`Pass::linear`] of the products that end the low-rank paths, then [`Pass::time_mix_v7`].
     fn low_rank_mix_v7(&mut self, args: LowRankMixV7<'_, B>) {
+        args.one_by_one(self);
+    }
+
+    /// Fused: [`Pass::wkv6`], [`Pass::v6_readout`].
+    fn time_mix_v6(&mut self, args: TimeMixV6<'_, B>) {
         args.one_by_one(self);
     }
 }

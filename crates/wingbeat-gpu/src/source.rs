@@ -24,7 +24,7 @@ const KERNELS: &[(&str, &str)] = files!("wgsl":
     "linear_rows" "linear_int8" "linear_tiles" "linear_cooperative" "linear_sum" "expand_by_input" "linear_sparse" "linear_sparse_sum"
     "shift_linear" "shift_linear_int8"
     "v7_keys" "wkv7" "wkv7_chunks" "wkv7_scan" "wkv7_readout" "v7_readout" "time_mix_v7"
-    "wkv4" "wkv6" "wkv6_any" "v6_readout"
+    "wkv4" "wkv6" "wkv6_any" "v6_readout" "time_mix_v6"
     "read_bandwidth" "multiply_rate"
     "sample_blocks" "sample_choose" "sample_greedy"
 );

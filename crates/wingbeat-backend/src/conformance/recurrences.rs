@@ -3,7 +3,8 @@
 
 use super::Case;
 use crate::{
-    Backend, Batch, Decay, GroupNorm, Pass, SlabAt, SlabKind, SlabSpec, StateLayout, V6Readout, Wkv4, Wkv6,
+    Backend, Batch, Decay, GroupNorm, Pass, SlabAt, SlabKind, SlabSpec, StateLayout, TimeMixV6, V6Readout,
+    Wkv4, Wkv6,
     reference::Reference,
     tolerance::{ELEMENTWISE_REL, recurrence_rel},
 };
@@ -110,9 +111,18 @@ impl Operands4 {
 
 /// [`Pass::wkv6`]: outputs and states, with a decay for each token and one for each channel.
 pub fn wkv6<B: Backend>(backend: &B) {
+    check6(backend, "wkv6", false);
+}
+
+/// [`Pass::time_mix_v6`] likewise, with a gate and without.
+pub fn time_mix_v6<B: Backend>(backend: &B) {
+    check6(backend, "time_mix_v6", true);
+}
+
+fn check6<B: Backend>(backend: &B, name: &str, reads_out: bool) {
     for (seed, (lengths, heads, n)) in SHAPES.into_iter().enumerate() {
         for by_token in [true, false] {
-            let label = format!("wkv6 {lengths:?} H={heads} N={n} by_token={by_token}");
+            let label = format!("{name} {lengths:?} H={heads} N={n} by_token={by_token}");
             let mut case = Case::new(backend, seed as u64, label);
             let batch = case.batch(lengths, 2);
             let (rows, c) = (batch.n_rows(), heads * n);
@@ -126,8 +136,11 @@ pub fn wkv6<B: Backend>(backend: &B) {
                 k: random.normals(rows * c),
                 v: random.normals(rows * c),
                 u: random.normals(c),
+                g: random.normals(rows * c),
+                norm: [random.normals(c), random.normals(c)],
                 n,
                 by_token,
+                reads_out,
             };
             let (mut states, mut rstates) = case.states(&layout, lengths.len());
             let actual = operands.on(backend, &batch, &mut states);
@@ -145,8 +158,12 @@ struct Operands6 {
     k: Vec<f32>,
     v: Vec<f32>,
     u: Vec<f32>,
+    g: Vec<f32>,
+    norm: [Vec<f32>; 2],
     n: usize,
     by_token: bool,
+    /// The read-out too, gated where each token has its decay.
+    reads_out: bool,
 }
 
 impl Operands6 {
@@ -155,12 +172,21 @@ impl Operands6 {
         let (rows, c) = (batch.n_rows(), self.u.len());
         let buffer = |values: &[f32]| case.buffers(rows, c, values).0;
         let (r, w, k, v) = (buffer(&self.r), buffer(&self.w), buffer(&self.k), buffer(&self.v));
+        let g = buffer(&self.g);
+        let [weight, bias] = self.norm.each_ref().map(|values| case.vectors(values).0);
+        // Heads of few values differ by little now and then, and nothing divides by less than this.
+        let ln_x = GroupNorm { weight, bias, eps: 1.0 };
         let mut y = backend.buffer(rows, c).expect("a buffer");
         let (u, constant) = (case.vectors(&self.u).0, case.vectors(&self.w[..c]).0);
         let w = if self.by_token { Decay::Tokens(&w) } else { Decay::Channels(&constant) };
         let mut pass = backend.begin(batch, states.iter_mut().collect()).expect("a pass");
         let state = SlabAt { slab: 0, layer: 1 };
-        pass.wkv6(Wkv6 { r: &r, w, k: &k, v: &v, y: &mut y, u: &u, state, head_size: self.n });
+        let wkv = Wkv6 { r: &r, w, k: &k, v: &v, y: &mut y, u: &u, state, head_size: self.n };
+        if self.reads_out {
+            pass.time_mix_v6(TimeMixV6 { wkv, g: self.by_token.then_some(&g), ln_x: &ln_x });
+        } else {
+            pass.wkv6(wkv);
+        }
         pass.submit().expect("a pass");
         y
     }

@@ -27,8 +27,8 @@ pub(crate) use rows::carry_alone;
 pub(crate) use sample::{BLOCK, FOUND_WORDS, Places, prepare, ranks, sample};
 use std::ops::Range;
 use wingbeat_backend::{
-    BackendError, LayerNorm, Linear, LowRankMixV7, ShiftLinear, SlabAt, TimeMixV7, V6Readout, V7Keys,
-    V7Readout, Wkv4, Wkv6, Wkv7,
+    BackendError, LayerNorm, Linear, LowRankMixV7, ShiftLinear, SlabAt, TimeMixV6, TimeMixV7, V6Readout,
+    V7Keys, V7Readout, Wkv4, Wkv6, Wkv7,
 };
 
 /// Threads of kernels that copy rows.
@@ -152,11 +152,26 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
     }
 
     fn v6_readout(&mut self, args: V6Readout<'_, GpuBackend>) {
-        wkv6::v6_readout(self, args);
+        // A word has two values of a head.
+        let halves = cooperative::result_halves(self, args.y).filter(|_| args.head_size.is_multiple_of(2));
+        wkv6::v6_readout(self, args, halves.map(|(_, at)| time_mix::Half { at }));
+        self.leave_halves(halves.into_iter().collect());
+    }
+
+    fn time_mix_v6(&mut self, args: TimeMixV6<'_, GpuBackend>) {
+        let (y, n) = (&*args.wkv.y, args.wkv.head_size);
+        let halves = cooperative::result_halves(self, y).filter(|_| n.is_multiple_of(2));
+        wkv6::time_mix_v6(self, args, halves.map(|(_, at)| time_mix::Half { at }));
+        self.leave_halves(halves.into_iter().collect());
     }
 
     fn lerp(&mut self, x: &Buffer, previous: &Buffer, mixes: &[&Vector], ys: &mut [&mut Buffer]) {
-        elementwise::lerp(self, x, previous, mixes, ys);
+        let halves: Option<Vec<(u32, u32)>> =
+            ys.iter().map(|y| cooperative::result_halves(self, y)).collect();
+        let places: Option<Vec<_>> =
+            halves.as_ref().map(|halves| halves.iter().map(|(_, at)| time_mix::Half { at: *at }).collect());
+        elementwise::lerp(self, x, previous, mixes, ys, places.as_deref());
+        self.leave_halves(halves.unwrap_or_default());
     }
 
     fn add_gated(&mut self, x: &mut Buffer, gate: &Buffer, y: &Buffer) {

@@ -1,7 +1,12 @@
 //! RWKV-4's recurrence.
 
 use super::{key, plain};
-use crate::{GpuBackend, Pass, kernels::Key, pass::Work, profile::Cost};
+use crate::{
+    GpuBackend, Pass,
+    kernels::Key,
+    pass::{Carry, Work},
+    profile::Cost,
+};
 use wingbeat_backend::Wkv4;
 
 /// Threads of a workgroup: small ones, so that the channels of one sequence are shared out.
@@ -16,6 +21,7 @@ pub(crate) struct Wkv4Params {
     more: [u32; 4],
     slabs: [u32; 4],
     vectors: [u32; 4],
+    carry: [[u32; 4]; 2],
 }
 
 /// The kernel for sequences of one token, or of several.
@@ -31,11 +37,13 @@ pub(super) fn wkv4(pass: &mut Pass<'_>, args: Wkv4<'_, GpuBackend>) {
     for chunk in &chunks {
         let (buffer, aa, slot) = pass.state_at(chunk, aa);
         let [bb, pp] = [bb, pp].map(|slab| pass.state_at(chunk, slab).1);
+        let carry = pass.take_carry([y.at()].into_iter(), buffer.as_ref().map(|(id, _)| *id));
         let params = Wkv4Params {
             at: [r.at(), k.at(), v.at(), y.at()],
             more: [width as u32, chunk.sequences_at, slot, 0],
             slabs: [aa, bb, pp, 0],
             vectors: [decay.at(), first.at(), 0, 0],
+            carry: Carry::params(&carry),
         };
         let values = (chunk.n_rows as usize * width) as u64;
         let states = (chunk.n_sequences as usize * width) as u64;
@@ -43,7 +51,7 @@ pub(super) fn wkv4(pass: &mut Pass<'_>, args: Wkv4<'_, GpuBackend>) {
         let cost = Cost { bytes: (values * 4 + states * 6) * 4, flops: values * 20 };
         let grid = [width.div_ceil(THREADS as usize), chunk.n_sequences as usize, 1];
         let work = plain(variant(chunk.has_long), grid, cost);
-        pass.dispatch("wkv4", &params, Work { state: buffer, ..work });
+        pass.dispatch("wkv4", &params, Carry::with(carry, Work { state: buffer, ..work }));
     }
     pass.chunks = chunks;
 }
@@ -51,5 +59,7 @@ pub(super) fn wkv4(pass: &mut Pass<'_>, args: Wkv4<'_, GpuBackend>) {
 /// The kernel of this file, in each variant.
 #[cfg(test)]
 pub(super) fn checked() -> Vec<super::check::Checked> {
-    vec![checked!(Wkv4Params { at, more, slabs, vectors }, [false, true].map(variant))]
+    let keys = [false, true].map(variant);
+    let keys: Vec<_> = keys.into_iter().flat_map(|key| [super::linear::tests::carrying(&key), key]).collect();
+    vec![checked!(Wkv4Params { at, more, slabs, vectors, carry }, keys)]
 }

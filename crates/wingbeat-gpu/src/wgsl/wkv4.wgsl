@@ -16,11 +16,20 @@ struct Params {
     slabs: vec4<u32>,
     // ln w, u
     vectors: vec4<u32>,
+    carry: array<vec4<u32>, 2>,
 }
 //!include bindings
+//!include carry
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) thread: u32,
+) {
+//!if CARRY
+    carry_shift((group.y * groups.x + group.x) * THREADS + thread, groups.x * groups.y * THREADS);
+//!end
     let c = group.x * THREADS + thread;
     if c >= p.more.x {
         return;

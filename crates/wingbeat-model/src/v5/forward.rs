@@ -11,7 +11,7 @@ use crate::{
 use arrayvec::ArrayVec;
 use wingbeat_backend::{
     Activation, Backend, Decay, GroupNorm, LayerNorm, Linear, Pass, ShiftLinear, SlabAt, StateLayout,
-    V6Readout, Wkv6,
+    TimeMixV6, Wkv6,
 };
 
 /// An RWKV-5 model on a device.
@@ -134,9 +134,9 @@ impl<B: Backend> Network<B> for Rwkv5<B> {
             pass.shift_linear(x, &layer.ln1, normed, at(ATT_SHIFT), &mix, ys, &mut jobs);
             drop(jobs);
             let (w, state, head_size) = (Decay::Channels(&layer.decay), at(WKV), self.config.head_size);
-            pass.wkv6(Wkv6 { r, w, k, v, y: &mut *y, u: &layer.first, state, head_size });
+            let wkv = Wkv6 { r, w, k, v, y: &mut *y, u: &layer.first, state, head_size };
             let g = layer.gate.as_ref().map(|_| &*g);
-            pass.v6_readout(V6Readout { y: &mut *y, g, ln_x: &layer.ln_x, head_size });
+            pass.time_mix_v6(TimeMixV6 { wkv, g, ln_x: &layer.ln_x });
             pass.linear(&mut [Linear::new(&layer.output, y, x, Activation::Add)]);
             let (x, normed, xk, xr) = (&mut *x, &mut *normed, &mut *xk, &mut *xr);
             let (gate, out, hidden) = (&mut *r, &mut *y, &mut *hidden);

@@ -9,7 +9,7 @@ use crate::{
 use arrayvec::ArrayVec;
 use wingbeat_backend::{
     Activation, Backend, Decay, GroupNorm, LayerNorm, Linear, MatrixSource, Pass, SlabAt, StateLayout,
-    V6Readout, Wkv6,
+    TimeMixV6, Wkv6,
 };
 
 /// An RWKV-6 model on a device.
@@ -164,8 +164,9 @@ impl<B: Backend> Network<B> for Rwkv6<B> {
             let decay = Activation::BiasExpDecay(&layer.decay);
             pass.linear(&mut [Linear::new(&layer.decay_up, w_low, &mut *w, decay)]);
             let (state, head_size) = (at(WKV), self.config.head_size);
-            pass.wkv6(Wkv6 { r, w: Decay::Tokens(w), k, v, y: &mut *y, u: &layer.first, state, head_size });
-            pass.v6_readout(V6Readout { y: &mut *y, g: Some(g), ln_x: &layer.ln_x, head_size });
+            let w = Decay::Tokens(w);
+            let wkv = Wkv6 { r, w, k, v, y: &mut *y, u: &layer.first, state, head_size };
+            pass.time_mix_v6(TimeMixV6 { wkv, g: Some(g), ln_x: &layer.ln_x });
             pass.linear(&mut [Linear::new(&layer.output, y, x, Activation::Add)]);
             let (x, normed, xk, xr) = (&mut *x, &mut *normed, &mut *xk, &mut *xr);
             let (gate, out, hidden) = (&mut *r, &mut *y, &mut *hidden);
