@@ -251,6 +251,27 @@ impl Catalog {
         &self.weights
     }
 
+    /// Puts other values in the place of a weight's, by its place in [`Catalog::weights`]. False, and nothing is changed,
+    /// where there is no such weight or the bytes are not as many as its shape has in that type.
+    #[must_use]
+    pub fn replace(&mut self, index: usize, dtype: DType, orientation: Orientation, data: Bytes) -> bool {
+        let Some(weight) = self.weights.get_mut(index) else { return false };
+        let (rows, cols) = match (&weight.shape[..], orientation) {
+            (&[.., rows, cols], Orientation::RowMajor) | (&[.., cols, rows], Orientation::Transposed) => {
+                (rows, cols)
+            }
+            (shape, _) => (1, shape.iter().product()),
+        };
+        let n_matrices = weight.shape.iter().rev().skip(2).product::<usize>();
+        let n_bytes =
+            dtype.row_bytes(cols).and_then(|bytes| bytes.checked_mul(rows)?.checked_mul(n_matrices));
+        if n_bytes != Some(data.len()) {
+            return false;
+        }
+        (weight.dtype, weight.orientation, weight.data) = (dtype, orientation, data);
+        true
+    }
+
     /// A weight by its name in the table and its layer.
     ///
     /// # Errors

@@ -1,12 +1,14 @@
 //! A recurrent state as a value: kept, forked, read, written, compared, blended.
 //!
-//! What goes on with it is the model's business ([`Model::forward`]); `file.rs` saves and loads it, `kept.rs` hands it to the
-//! cache.
+//! What goes on with it is the model's business ([`Model::forward`]); `file.rs` saves and loads it, `tuned.rs` reads those that
+//! were trained, `kept.rs` hands it to the cache.
 
 mod file;
 mod kept;
+mod tuned;
 
 pub(crate) use file::le_bytes;
+pub(crate) use tuned::{has_tuned_state, tuned_state};
 
 use crate::{Error, Model, engine::AnyState};
 use wingbeat_backend::{BackendError, SlabKind, SlabSpec, SlabView};
@@ -32,6 +34,13 @@ pub struct Slab {
 impl State {
     pub(crate) fn new(model: &Model) -> Result<State, Error> {
         Ok(State { any: model.inner.engine.new_state()?, model: model.clone(), n_tokens: 0 })
+    }
+
+    /// The state before the first token, with one slab's values in place of its own.
+    pub(crate) fn beginning_with(model: &Model, slab: usize, values: &[f32]) -> Result<State, Error> {
+        let mut state = State::new(model)?;
+        model.inner.engine.write_slab(&mut state.any, slab, values)?;
+        Ok(state)
     }
 
     /// A weighted sum of states of one model, slab by slab: `Σ weight · state`. The weights need not add up to 1. RWKV-4's

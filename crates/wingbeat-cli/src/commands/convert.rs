@@ -1,7 +1,8 @@
 //! `wingbeat convert`: a model into another file format or storage type.
 
 use crate::{
-    args::{Global, VocabularyArgs},
+    args::{AdapterArgs, Global, VocabularyArgs},
+    hub,
     interrupt::Interrupt,
     output,
     progress::Progress,
@@ -20,15 +21,19 @@ Matrices get the type asked for; vectors and small matrices, which suffer from i
 quantizer does it, the head is in Q6_K in all types of less than eight bits, and rows that are no multiple of 256 get a \
 type with smaller blocks.
 
+With --lora the adapters are merged into what is written; quantized matrices that they change become F16 where no --type is \
+given.
+
 Examples:
   wingbeat convert model.safetensors model.gguf
   wingbeat convert model.gguf small.gguf --type q8_0
   wingbeat convert model.pth smaller.gguf --type q4_k_m
   wingbeat convert model.gguf model.pth --type bf16
   wingbeat convert model.gguf model-hf --to hf --type bf16
-  wingbeat convert model.st own.gguf --vocab vocab.txt")]
+  wingbeat convert model.st own.gguf --vocab vocab.txt
+  wingbeat convert model.pth tuned.gguf --lora rwkv-0.pth --lora-alpha 64 --type q8_0")]
 pub(crate) struct Convert {
-    /// Model file or folder: GGUF, safetensors, .pth, .bin of rwkv.cpp, or Hugging Face's layout
+    /// Model file or folder: GGUF, safetensors, .pth, .bin of rwkv.cpp, or Hugging Face's layout; or hf:USER/REPO[:TYPE]
     #[arg(value_name = "IN")]
     source: PathBuf,
     /// File to write; its ending names the format: .gguf, .safetensors or .st, .pth, .bin
@@ -43,6 +48,8 @@ pub(crate) struct Convert {
     #[arg(long = "type", value_name = "TYPE", value_parser = mix)]
     mix: Option<Mix>,
     #[command(flatten)]
+    adapters: AdapterArgs,
+    #[command(flatten)]
     vocabulary: VocabularyArgs,
     /// The model's name, kept in the file [default: as it is]
     #[arg(long)]
@@ -56,8 +63,9 @@ impl Convert {
             vocabulary: self.vocabulary.read()?,
             name: self.name.clone(),
             to: self.to,
+            adapters: self.adapters.list(),
         };
-        let source = ModelFile::open(&self.source)?;
+        let source = ModelFile::open(hub::locate(&self.source, global.quiet)?)?;
         let interrupt = Interrupt::heed()?;
         let bar = Progress::new(!global.quiet, "converting", "tensors", source.tensors().len());
         let converted = convert(&source, &self.target, &options, &mut |done, total| {

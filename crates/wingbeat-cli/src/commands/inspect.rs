@@ -2,7 +2,7 @@
 //!
 //! Facts are gathered once and shown as text or JSON. A file that is no RWKV model is shown too, with a note on why.
 
-use crate::{demo, embeddings::Recipe, output};
+use crate::{args::Global, demo, embeddings::Recipe, hub, output};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -35,8 +35,8 @@ Examples:
   wingbeat inspect model.gguf
   wingbeat inspect --json model.safetensors")]
 pub(crate) struct Inspect {
-    /// File of a model, a state or embeddings: GGUF, safetensors, .pth or .bin of rwkv.cpp; or a model's folder [default:
-    /// the demo model]
+    /// File of a model, a state or embeddings: GGUF, safetensors, .pth or .bin of rwkv.cpp; a model's folder; or
+    /// hf:USER/REPO[:TYPE] [default: the demo model]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print JSON
@@ -45,8 +45,8 @@ pub(crate) struct Inspect {
 }
 
 impl Inspect {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let file = match &self.file {
+    pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
+        let file = match hub::locate_some(&self.file, global.quiet)? {
             Some(path) => ModelFile::open(path)?,
             None => demo::file()?,
         };

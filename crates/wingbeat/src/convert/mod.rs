@@ -23,7 +23,7 @@ pub(crate) use content::{Content, Sink};
 pub use mix::Mix;
 pub use target::Target;
 
-use crate::{Error, model::vocabulary_of};
+use crate::{Adapter, Error, adapter::merge, model::vocabulary_of};
 use change::Change;
 use std::path::Path;
 use wingbeat_backend::Orientation;
@@ -42,6 +42,9 @@ pub struct ConvertOptions {
     pub name: Option<String>,
     /// What to write, instead of what the target's ending names.
     pub to: Option<Target>,
+    /// LoRA adapters, merged into the weights one after the other. All that they change is in memory at once; quantized
+    /// matrices that they change are F16 where `mix` says nothing.
+    pub adapters: Vec<Adapter>,
 }
 
 /// What was written.
@@ -81,7 +84,8 @@ pub fn convert(
     if let Some(name) = &options.name {
         config.name.clone_from(name);
     }
-    let catalog = Catalog::new(source, &config)?;
+    let mut catalog = Catalog::new(source, &config)?;
+    merge(&mut catalog, &options.adapters)?;
     let vocabulary = match &options.vocabulary {
         Some(vocabulary) => Some(vocabulary.clone()),
         None => vocabulary_of(source)?,

@@ -112,6 +112,7 @@ enum Group {
 
 impl Bench {
     pub(crate) fn run(mut self, global: Global) -> anyhow::Result<ExitCode> {
+        self.model.locate()?;
         let rss_at_start = machine::status_mb("VmRSS");
         let interrupt = Interrupt::heed()?;
         // Removed when it goes out of scope, whatever happens.
