@@ -395,7 +395,7 @@ fn wrong_input_is_named_on_one_line() {
         (&["tokenize", "--vocab", model, "x"], model),
         (&["convert", model, &target, "--type", "q9"], "f32, f16, bf16, q8_0"),
         (&["convert", model, &target, "--type", "iq4_xs"], "q8_0, q6_k, q5_k_m, q4_k_m"),
-        (&["convert", model, &path(&dir, "out.bin")], ".safetensors"),
+        (&["convert", model, &path(&dir, "out.txt")], ".safetensors"),
         (&["convert", model, &nowhere], &nowhere),
         (&["convert", "absent.gguf", &target], "absent.gguf"),
         (&["convert", plain, &target, "--vocab", &fixture("demo-vocab.txt")], "131"),

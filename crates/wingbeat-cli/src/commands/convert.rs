@@ -2,7 +2,7 @@
 
 use crate::{
     args::{AdapterArgs, Global, VocabularyArgs},
-    hub,
+    failure, hub,
     interrupt::Interrupt,
     output,
     progress::Progress,
@@ -56,6 +56,9 @@ pub(crate) struct Convert {
     name: Option<String>,
 }
 
+/// The end of the names of a tuned state's tensors.
+const TUNED_STATE: &str = ".att.time_state";
+
 impl Convert {
     pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
         let options = ConvertOptions {
@@ -80,6 +83,12 @@ impl Convert {
         if !global.quiet {
             let n_bytes = ModelFile::open(&self.target)?.len_bytes();
             output::print(self.result(converted, n_bytes))?;
+            if source.tensors().iter().any(|tensor| tensor.name.ends_with(TUNED_STATE)) {
+                let (from, to) = (source.label(), self.target.display());
+                failure::note(&format!(
+                    "{to}: has no tuned state; {from} does: it can be given with --state"
+                ));
+            }
         }
         Ok(interrupt.exit_code())
     }

@@ -43,7 +43,7 @@ pub struct ConvertOptions {
     /// What to write, instead of what the target's ending names.
     pub to: Option<Target>,
     /// LoRA adapters, merged into the weights one after the other. All that they change is in memory at once; quantized
-    /// matrices that they change are F16 where `mix` says nothing.
+    /// matrices that they change are F16 where `mix` says nothing. A tuned state of theirs is not written.
     pub adapters: Vec<Adapter>,
 }
 
