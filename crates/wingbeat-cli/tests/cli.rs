@@ -173,6 +173,35 @@ fn inspect_says_what_a_file_is() {
 }
 
 #[test]
+fn folders_are_written_and_inspected() {
+    let dir = temp_dir();
+    let folder = path(&dir, "a-model");
+    let said = ok(&["convert", &fixture(SAFETENSORS), &folder, "--to", "hf", "--type", "bf16"]);
+    let said = String::from_utf8(said).expect("UTF-8");
+    assert!(said.contains("Hugging Face folder") && said.contains("without a vocabulary"), "{said}");
+    for named in [folder.clone(), format!("{folder}/config.json"), format!("{folder}/model.safetensors")] {
+        let found = json(&["inspect", "--json", &named]);
+        assert_eq!(
+            (&found["layout"], &found["architecture"]),
+            (&"Hugging Face (fla)".into(), &"RWKV-7".into())
+        );
+        assert_eq!(found["files"].as_array().map(Vec::len), Some(1));
+        assert_eq!(found["metadata"]["config.hidden_size"], 128);
+        assert_eq!(found["metadata"]["config.torch_dtype"], "bfloat16");
+    }
+    let text = String::from_utf8(ok(&["inspect", &folder])).expect("UTF-8");
+    assert!(text.contains("layout         Hugging Face (fla)"), "{text}");
+    assert!(text.contains("model.layers.2.attn.v_lora.lora.2.bias"), "{text}");
+    // A checkpoint and rwkv.cpp's format by their endings.
+    for (name, format) in [("m.pth", "PyTorch checkpoint"), ("m.bin", "rwkv.cpp")] {
+        ok(&["convert", "-q", &folder, &path(&dir, name), "--type", "f32"]);
+        assert_eq!(json(&["inspect", "--json", &path(&dir, name)])["format"], format);
+    }
+    let text = String::from_utf8(ok(&["inspect", &path(&dir, "m.bin")])).expect("UTF-8");
+    assert!(text.contains("rwkv.cpp v101") && text.contains("blocks.1.att.x_rwkvag"), "{text}");
+}
+
+#[test]
 fn a_file_that_is_no_model_is_listed() {
     let found = json(&["inspect", "--json", &fixture("rwkv7-1x64.expected.safetensors")]);
     assert_eq!(found["kind"], "other");
@@ -395,7 +424,9 @@ fn wrong_input_is_named_on_one_line() {
         (&["tokenize", "--vocab", model, "x"], model),
         (&["convert", model, &target, "--type", "q9"], "f32, f16, bf16, q8_0"),
         (&["convert", model, &target, "--type", "iq4_xs"], "q8_0, q6_k, q5_k_m, q4_k_m"),
-        (&["convert", model, &path(&dir, "out.txt")], ".safetensors"),
+        (&["convert", model, &path(&dir, "out.onnx")], ".safetensors"),
+        (&["convert", model, &target, "--to", "onnx"], "gguf, safetensors, pth, bin, hf"),
+        (&["convert", &fixture("rwkv7-2x256-Q4_K_M.gguf"), &path(&dir, "out.bin")], "--type f16"),
         (&["convert", model, &nowhere], &nowhere),
         (&["convert", "absent.gguf", &target], "absent.gguf"),
         (&["convert", plain, &target, "--vocab", &fixture("demo-vocab.txt")], "131"),
@@ -460,7 +491,7 @@ fn a_full_disk_is_an_error_and_leaves_nothing() {
     };
     let at = |name: &str| disk.0.path().join(name).display().to_string();
     // 2.4 MB into one.
-    for target in [at("copy.gguf"), at("copy.safetensors")] {
+    for target in [at("copy.gguf"), at("copy.safetensors"), at("copy.pth"), at("copy.bin"), at("copy./")] {
         let run = run(&["convert", &fixture(GGUF), &target, "--type", "f16"]);
         assert_eq!(run.code, Some(1), "{}", run.err);
         assert!(run.err.contains("copy.") && run.err.contains("space"), "{}", run.err);

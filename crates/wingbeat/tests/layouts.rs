@@ -1,5 +1,8 @@
 //! Every version through every format and back: nothing is lost that types can hold.
 
+#[cfg(target_os = "linux")]
+mod small_disk;
+
 use std::path::{Path, PathBuf};
 use wingbeat::{
     CpuOptions, DType, Device, Model, ModelFile, ModelOptions, Sequence, Vocabulary, Want,
@@ -402,4 +405,32 @@ fn a_folder_replaces_a_model_and_nothing_else() {
     std::fs::write(&file, "x").unwrap();
     assert!(convert(&source, &file, &plain(Target::HuggingFace), &mut |_, _| true).is_err());
     assert_eq!(std::fs::read_to_string(target.join("thesis.tex")).unwrap(), "mine");
+}
+
+/// A disk that fills mid-way: an error that names the file, and what was there stays.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_leaves_the_old_model() {
+    let Some(disk) = small_disk::SmallDisk::mount("3m") else {
+        return println!("skipped: no permission to mount a small file system");
+    };
+    let at = |name: &str| disk.0.path().join(name);
+    let (small, large) = (fixture("rwkv7-1x64.safetensors"), fixture("rwkv7-2x256-Q8_0.gguf"));
+    let targets = [Target::Gguf, Target::Safetensors, Target::Pth, Target::RwkvCpp, Target::HuggingFace];
+    for target in targets {
+        to(&small, &at("old"), &plain(target));
+        let before = ModelFile::open(at("old")).unwrap();
+        let options = ConvertOptions { mix: Some(Mix::F32), ..plain(target) };
+        let large = ModelFile::open(&large).unwrap();
+        let message = convert(&large, &at("old"), &options, &mut |_, _| true).unwrap_err().to_string();
+        let is_named = message.starts_with(at("old").to_str().unwrap());
+        assert!(is_named && message.contains("space") && !message.contains('\n'), "{target:?}: {message}");
+        same_weights(&before, &ModelFile::open(at("old")).unwrap(), false, &format!("{target:?}"));
+        assert_eq!(std::fs::read_dir(disk.0.path()).unwrap().count(), 1, "{target:?}");
+        drop(before);
+        match target {
+            Target::HuggingFace => std::fs::remove_dir_all(at("old")).unwrap(),
+            _ => std::fs::remove_file(at("old")).unwrap(),
+        }
+    }
 }

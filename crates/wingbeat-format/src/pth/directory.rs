@@ -28,6 +28,8 @@ const MAX_COMMENT_BYTES: usize = 0xffff;
 /// The extra field that has the numbers which do not fit 32 bits.
 const ZIP64_FIELD: u16 = 1;
 const STORED: u16 = 0;
+/// Of a name that is not the expected one.
+const MAX_SHOWN_BYTES: usize = 64;
 /// General purpose flag: the sizes follow the bytes.
 const DESCRIPTOR: u16 = 1 << 3;
 /// General purpose flags of encryption: plain, strong, and of the directory.
@@ -157,7 +159,8 @@ impl<'a> Directory<'a> {
         }
         let (n_name, n_extra) = (usize::from(u16_at(head, 26)), usize::from(u16_at(head, 28)));
         if rest.get(..n_name) != Some(name.as_bytes()) {
-            let found = rest.get(..n_name).unwrap_or_default().escape_ascii();
+            // The length may be as damaged as the name.
+            let found = rest.get(..n_name.min(MAX_SHOWN_BYTES)).unwrap_or_default().escape_ascii();
             return Err(malformed("the same name in its header".to_owned(), format!("\"{found}\"")));
         }
         if (entry.flags | u16_at(head, 6)) & ENCRYPTED != 0 {

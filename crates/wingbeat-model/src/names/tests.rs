@@ -1,5 +1,7 @@
 //! Names in every layout.
 
+mod files;
+
 use super::*;
 use crate::{Layers, Version};
 

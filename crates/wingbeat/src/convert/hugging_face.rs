@@ -4,9 +4,10 @@
 use super::{Converted, Item, Job, Part, Target, carried, official, refused, stream};
 use crate::{Error, chat::Template};
 use serde_json::{Map, Value as Json, json};
+use std::path::Path;
 use wingbeat_backend::Orientation;
 use wingbeat_format::{
-    CONFIG_PREFIX, DType, Metadata, TensorSpec, VOCABULARY_KEY, Value, folder, safetensors,
+    CONFIG_PREFIX, DType, FormatError, Metadata, TensorSpec, VOCABULARY_KEY, Value, folder, safetensors,
 };
 use wingbeat_model::{Config, Kind, Layout, Version};
 
@@ -59,10 +60,14 @@ fn write_sharded(
             index.insert(spec.name.clone(), name.as_str().into());
             total_bytes += spec.n_bytes().unwrap_or(0);
         }
-        let mut writer = safetensors::Writer::create(&folder.path().join(&name), &metadata, &specs)?;
         let mut progress = |now: usize, _: usize| progress(done + now, items.len());
-        stream(job, shard, &mut progress, &mut |bytes| Ok(writer.write(bytes)?))?;
-        writer.finish()?;
+        let path = folder.path().join(&name);
+        let mut write = || -> Result<(), Error> {
+            let mut writer = safetensors::Writer::create(&path, &metadata, &specs)?;
+            stream(job, shard, &mut progress, &mut |bytes| Ok(writer.write(bytes)?))?;
+            Ok(writer.finish()?)
+        };
+        write().map_err(|error| as_named(error, &job.target.join(&name)))?;
         done += shard.len();
     }
     if shards.len() > 1 {
@@ -71,6 +76,16 @@ fn write_sharded(
     }
     folder.finish()?;
     Ok(Converted { format: Target::HuggingFace, n_tensors: items.len(), has_vocabulary })
+}
+
+/// The system's refusal, of a file under the name that it would have had: nobody knows the temporary folder's.
+fn as_named(error: Error, path: &Path) -> Error {
+    match error {
+        Error::Format(FormatError::Io { action, source, .. }) => {
+            FormatError::Io { file: path.display().to_string(), action, source }.into()
+        }
+        error => error,
+    }
 }
 
 fn items<'a>(job: &Job<'a>) -> Result<Vec<Item<'a>>, Error> {
