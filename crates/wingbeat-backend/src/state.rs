@@ -10,6 +10,8 @@ pub enum SlabKind {
     HeadMatrices,
     /// The same, `[key][value]`: as devices keep them anyway.
     KeyMatrices,
+    /// Vectors of sums, over the power of e that the slab of exponents has there.
+    Sums,
     /// Vectors of exponents, the largest so far: of nothing, that is as good as minus infinity.
     Exponents,
 }
@@ -20,7 +22,7 @@ impl SlabKind {
     pub fn initial(self) -> f32 {
         match self {
             SlabKind::Exponents => -1e30,
-            SlabKind::Vectors | SlabKind::HeadMatrices | SlabKind::KeyMatrices => 0.0,
+            SlabKind::Vectors | SlabKind::HeadMatrices | SlabKind::KeyMatrices | SlabKind::Sums => 0.0,
         }
     }
 }

@@ -36,10 +36,10 @@ impl State {
     pub(crate) fn view(&self, slab: usize) -> SlabView<'_> {
         let (spec, values) = (&self.layout.slabs[slab], self.slabs[slab].as_slice());
         match spec.kind {
-            SlabKind::Vectors | SlabKind::KeyMatrices | SlabKind::Exponents => {
+            SlabKind::HeadMatrices => SlabView::transposed(values, &spec.shape),
+            SlabKind::Vectors | SlabKind::KeyMatrices | SlabKind::Sums | SlabKind::Exponents => {
                 SlabView::row_major(values, &spec.shape)
             }
-            SlabKind::HeadMatrices => SlabView::transposed(values, &spec.shape),
         }
     }
 

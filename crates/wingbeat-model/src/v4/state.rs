@@ -20,8 +20,8 @@ pub fn state_layout(config: &Config) -> StateLayout {
     StateLayout {
         slabs: vec![
             slab("att_shift", SlabKind::Vectors),
-            slab("aa", SlabKind::Vectors),
-            slab("bb", SlabKind::Vectors),
+            slab("aa", SlabKind::Sums),
+            slab("bb", SlabKind::Sums),
             slab("pp", SlabKind::Exponents),
             slab("ffn_shift", SlabKind::Vectors),
         ],
