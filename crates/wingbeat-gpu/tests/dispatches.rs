@@ -1,8 +1,8 @@
 //! How many kernels a decode step's operations take: fused ones must not fall back to their parts unnoticed.
 
 use wingbeat_backend::{
-    Activation, Backend, Batch, GroupNorm, LayerNorm, Linear, MatrixSource, Orientation, Pass, ShiftLinear,
-    SlabAt, SlabKind, SlabSpec, StateLayout, TimeMixV7,
+    Activation, Backend, Batch, Decay, GroupNorm, LayerNorm, Linear, MatrixSource, Orientation, Pass,
+    ShiftLinear, SlabAt, SlabKind, SlabSpec, StateLayout, TimeMixV6, TimeMixV7, Wkv4, Wkv6,
     conformance::{Random, random_matrix},
 };
 use wingbeat_format::DType;
@@ -137,5 +137,59 @@ fn the_time_mix_of_a_prompt_takes_three_dispatches() {
         assert_eq!(time_mix(&backend, &[16, 1]), chunks);
         let one_by_one = [("v7_keys", 1), ("v7_readout", 1), ("wkv7", 1)];
         assert_eq!(time_mix(&backend, &[3, 2]), one_by_one);
+    }
+}
+
+/// The kernels of the time mix of a step up to its output product, as RWKV-5 has it and as RWKV-4.
+fn steps(backend: &GpuBackend, n_sequences: usize) -> [Vec<(&'static str, u64)>; 2] {
+    let vector = || backend.vector(&[0.5; C]).expect("a vector");
+    let buffer = || backend.buffer(n_sequences, C).expect("a buffer");
+    let weight = matrix(backend, DType::F16, C, C, false);
+    let norm = LayerNorm { weight: vector(), bias: vector(), eps: 1e-5 };
+    let ln_x = GroupNorm { weight: vector(), bias: vector(), eps: 1e-5 };
+    let (mix, u, w) = (vector(), vector(), vector());
+    let [x, mut normed, mut shifted, mut k, mut y] = [(); 5].map(|()| buffer());
+    let slab = |name, shape, kind| SlabSpec { name, shape, kind };
+    let layout = StateLayout {
+        slabs: vec![
+            slab("shift", vec![1, C], SlabKind::Vectors),
+            slab("wkv", vec![1, 1, C, C], SlabKind::KeyMatrices),
+            slab("aa", vec![1, C], SlabKind::Vectors),
+            slab("bb", vec![1, C], SlabKind::Vectors),
+            slab("pp", vec![1, C], SlabKind::Exponents),
+        ],
+    };
+    let mut states: Vec<_> = (0..n_sequences).map(|_| backend.state(&layout).expect("a state")).collect();
+    let mut batch = Batch::new();
+    (0..n_sequences).for_each(|_| batch.push(&[0]));
+    backend.loaded().expect("weights");
+    [true, false].map(|v5| {
+        backend.profile(true).expect("time stamps");
+        let mut pass = backend.begin(&batch, states.iter_mut().collect()).expect("a pass");
+        let at = |slab| SlabAt { slab, layer: 0 };
+        let product = ShiftLinear { weight: &weight, mix: 0, y: &mut k, activation: Activation::None };
+        pass.shift_linear(&x, &norm, &mut normed, at(0), &[&mix], &mut [&mut shifted], &mut [product]);
+        let (r, k, v) = (&k, &k, &k);
+        if v5 {
+            let w = Decay::Channels(&w);
+            let wkv = Wkv6 { r, w, k, v, y: &mut y, u: &u, state: at(1), head_size: C };
+            pass.time_mix_v6(TimeMixV6 { wkv, g: None, ln_x: &ln_x });
+        } else {
+            let (aa, bb, pp) = (at(2), at(3), at(4));
+            pass.wkv4(Wkv4 { r, k, v, y: &mut y, decay: &w, first: &u, aa, bb, pp });
+        }
+        pass.submit().expect("a pass");
+        kernels_run(backend)
+    })
+}
+
+#[test]
+fn the_time_mix_of_a_step_takes_two_dispatches_in_older_versions() {
+    for backend in timed_backends() {
+        for n_sequences in [1, 4] {
+            let [v5, v4] = steps(&backend, n_sequences);
+            assert_eq!(v5, [("shift_linear", 1), ("time_mix_v6", 1)], "{n_sequences} sequences");
+            assert_eq!(v4, [("shift_linear", 1), ("wkv4", 1)], "{n_sequences} sequences");
+        }
     }
 }

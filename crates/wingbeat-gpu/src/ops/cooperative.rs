@@ -2,7 +2,7 @@
 
 use super::{
     key,
-    linear::{self, BUSY, LinearParams, Method, Product},
+    linear::{self, BUSY, LinearParams, Method, Product, RELU_SQUARED},
     moving, plain,
     sparse::{self, partial_sums},
 };
@@ -13,7 +13,7 @@ use crate::{
     weights::{Arena, Layout, Part, by_input::BAND, next_id},
 };
 use std::sync::{Arc, PoisonError, atomic::Ordering};
-use wingbeat_backend::{Activation, Linear};
+use wingbeat_backend::Linear;
 
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -222,10 +222,14 @@ pub(super) fn dispatch(pass: &mut Pass<'_>, group: &[Product<'_>], jobs: &[Linea
         return dispatch(pass, &[Product { weight: &expanded, part, ..*product }], jobs);
     }
     let shared = &pass.backend.shared;
-    let halves = match (group, jobs) {
-        ([product], [job]) if matches!(job.activation, Activation::ReluSquared) => {
-            let aligned = product.weight.rows.is_multiple_of(8) && product.part.rows == product.weight.rows;
-            if aligned { halves(job.y).map(|place| (job.y.at(), place)) } else { None }
+    // There is one place for all products of the group.
+    let mut squared = group.iter().filter(|product| product.activation == RELU_SQUARED);
+    let halves = match (squared.next(), squared.next()) {
+        (Some(Product { weight, part, y, .. }), None)
+            if weight.rows.is_multiple_of(8) && part.rows == weight.rows =>
+        {
+            let job = jobs.iter().find(|job| job.y.at() == *y);
+            job.and_then(|job| halves(job.y)).map(|place| (*y, place))
         }
         _ => None,
     };

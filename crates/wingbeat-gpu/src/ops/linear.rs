@@ -132,6 +132,9 @@ pub(super) fn groups<'p, 'a>(
     of_one_kind.flat_map(|group| group.chunks(MOST_JOBS).map(|few| (kind(&group[0]).1, few))).collect()
 }
 
+/// The number of relu².
+pub(super) const RELU_SQUARED: u32 = 4;
+
 /// The number that lib/activation.wgsl knows an activation by, and where its bias begins.
 pub(super) fn numbered(activation: &Activation<'_, GpuBackend>) -> (u32, u32) {
     match activation {
@@ -139,7 +142,7 @@ pub(super) fn numbered(activation: &Activation<'_, GpuBackend>) -> (u32, u32) {
         Activation::Add => (1, 0),
         Activation::Tanh => (2, 0),
         Activation::Sigmoid => (3, 0),
-        Activation::ReluSquared => (4, 0),
+        Activation::ReluSquared => (RELU_SQUARED, 0),
         Activation::BiasSigmoid(bias) => (5, bias.at()),
         Activation::BiasDecay(bias) => (6, bias.at()),
         Activation::Silu => (7, 0),

@@ -16,6 +16,10 @@ const HEAD_THREADS: u32 = 64;
 /// Threads of a workgroup, and bytes that it shares: what WebGPU promises.
 const MOST_THREADS: usize = 256;
 const MOST_BYTES: usize = 16 << 10;
+/// Columns of a workgroup at most: fewer than a head has, so that one sequence's heads occupy more of a device. On an H100, 512
+/// tokens of 32 heads of 64 take 67 us, with whole heads 112 and with 16 columns 55; but eight sequences of 64 take longer
+/// with 16.
+const MOST_COLS: usize = 32;
 /// Keys that a thread has in registers at most.
 const MOST_KEYS: usize = 64;
 
@@ -43,9 +47,9 @@ impl Shape {
         if n == 0 || !n.is_multiple_of(4) {
             return None;
         }
-        let cols = if n <= 64 { n } else { [64, 32, 16].into_iter().find(|cols| n.is_multiple_of(*cols))? };
+        let cols = (4..=MOST_COLS).rev().step_by(4).find(|cols| n.is_multiple_of(*cols))?;
         let fits = |share: &usize| n.is_multiple_of(4 * share) && cols * share <= MOST_THREADS;
-        let share = [4, 2, 1].into_iter().find(fits)?;
+        let share = [8, 4, 2, 1].into_iter().find(fits)?;
         let of_token = (3 * n + cols + cols * share) * 4;
         let tokens = [8, 4, 2, 1].into_iter().find(|tokens| tokens * of_token <= MOST_BYTES)?;
         (n / share <= MOST_KEYS).then_some(Shape { cols, share, tokens })
@@ -58,6 +62,7 @@ impl Shape {
             ("SHARE", self.share),
             ("FOURS", n / self.share / 4),
             ("TOKENS", self.tokens),
+            ("LOADS", (self.tokens * n / 4).div_ceil(self.cols * self.share)),
             ("BY_TOKEN", usize::from(by_token)),
             ("ACTS4", 1),
             ("VECTORS4", 1),

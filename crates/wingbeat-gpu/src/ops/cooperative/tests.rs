@@ -185,19 +185,22 @@ fn halves_go_from_product_to_product() {
         let mut state = backend.state(&StateLayout { slabs: Vec::new() }).expect("a state");
         let mut pass = backend.begin(&batch, [&mut state].into_iter().collect()).expect("a pass");
         let tile = &TILES[1 + number];
-        let relu_squared = 4;
         let (at, place) = (hidden.at(), halves(&hidden).expect("room"));
         let of_first = Product {
             weight: &w1,
             part: &w1.parts[0],
             x: x_there.at(),
             y: at,
-            activation: relu_squared,
+            activation: RELU_SQUARED,
             bias: 0,
             x_half: None,
         };
-        let given = Operands::of(&backend.shared, &[of_first], true);
-        with(&mut pass, &[of_first], tile, given, "F16", Some((at, place)));
+        // A product beside it, whose output goes out in floats alone.
+        let other = backend.buffer(n_rows, middle).expect("a buffer");
+        let group = [of_first, Product { y: other.at(), activation: 3, ..of_first }];
+        let group = if number == 0 { &group[..] } else { &group[..1] };
+        let given = Operands::of(&backend.shared, group, true);
+        with(&mut pass, group, tile, given, "F16", Some((at, place)));
         let left = pass.take_halves();
         assert_eq!(left, [(at, place)]);
         let of_second = Product {

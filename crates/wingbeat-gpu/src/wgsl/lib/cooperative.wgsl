@@ -154,7 +154,10 @@ fn store(job: Job, token: u32, row: u32, z: vec4<f32>) {
     );
     acts[y >> 2u] = out;
 //!if Y_HALF
-    halves4[(p.n.z * 2u + token * job.out.w + row) >> 2u] = half4(out);
+    // Of the products of a dispatch only that of relu squared has a place.
+    if kind == 4u {
+        halves4[(p.n.z * 2u + token * job.out.w + row) >> 2u] = half4(out);
+    }
 //!end
 //!else
 //!for e 4
