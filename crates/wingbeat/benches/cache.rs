@@ -12,7 +12,7 @@ use std::{
     sync::LazyLock,
 };
 use wingbeat::{
-    Cache, CacheOptions, EmbedOptions, Model, ModelOptions, State,
+    Cache, CacheOptions, EmbedOptions, Model, ModelOptions, State, Version,
     convert::Mix,
     synthetic::{Shape, SyntheticModel},
 };
@@ -29,7 +29,13 @@ static SETTING: LazyLock<Setting> = LazyLock::new(|| {
     let path = std::env::var_os("WINGBEAT_BENCH_MODEL").map_or_else(
         || {
             let path = folder.path().join("model.gguf");
-            let shape = Shape { n_layers: 384, n_channels: 128, n_vocab: 256, low_ranks: [32, 32, 32, 32] };
+            let shape = Shape {
+                version: Version::V7,
+                n_layers: 384,
+                n_channels: 128,
+                n_vocab: 256,
+                low_ranks: [32, 32, 32, 32],
+            };
             let model = SyntheticModel { mix: Mix::Q8_0, ..SyntheticModel::new(shape) };
             model.write_gguf(&path, &mut |_, _| true).expect("room for a model");
             path

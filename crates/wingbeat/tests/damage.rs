@@ -130,7 +130,7 @@ fn flipped_bytes_anywhere_never_panic() {
             for _ in 0..=random.bits() % 3 {
                 let start = starts[random.bits() as usize % starts.len()];
                 let at = start.saturating_sub(random.bits() as usize % 60);
-                damaged[at] = if random.bits() % 2 == 0 { 0xff } else { random.bits() as u8 };
+                damaged[at] = if random.bits().is_multiple_of(2) { 0xff } else { random.bits() as u8 };
             }
             if let Err(error) = use_model(name, damaged) {
                 check_message(name, &error);

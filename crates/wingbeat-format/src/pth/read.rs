@@ -238,8 +238,8 @@ fn storage(archive: &Archive, dtype: DType, name: &str, view: &View) -> Result<B
     };
     let entry = format!("data/{key}");
     let range = archive.get(&entry)?;
-    let range = range
-        .ok_or_else(|| malformed(format!("zip entry \"{}{entry}\"", archive.folder), "none".to_owned()))?;
+    let range =
+        range.ok_or_else(|| malformed(item(&format!("{}{entry}", archive.folder)), "none".to_owned()))?;
     let n_bytes = usize::try_from(n).ok().and_then(|n| n.checked_mul(dtype.block_bytes()));
     if n_bytes != Some(range.len()) {
         return Err(malformed(format!("{n} values in {}", dtype.name()), format!("{} bytes", range.len())));
