@@ -139,7 +139,8 @@ fn single(files: &dyn Files) -> Result<String, FormatError> {
     if let Some(name) = SINGLE.iter().find(|single| names.iter().any(|name| name == *single)) {
         return Ok((*name).to_owned());
     }
-    let mut models = names.into_iter().filter(|name| ENDINGS.iter().any(|ending| name.ends_with(ending)));
+    names.retain(|name| is_plain(name) && ENDINGS.iter().any(|ending| name.ends_with(ending)));
+    let mut models = names.into_iter();
     let expected = format!("{}, or one model file ({})", SINGLE[0], ENDINGS.join(", "));
     let malformed = |found: String| FormatError::malformed(files.label(), "folder", expected, found);
     match (models.next(), models.next()) {
@@ -218,7 +219,8 @@ fn read_shards(files: &dyn Files, index: &str, bytes: &[u8]) -> Result<ModelFile
 
 /// A file's name and nothing that could lead out of the folder.
 fn is_plain(name: &str) -> bool {
-    !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\\', ':', '\0'])
+    let is_bad = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
+    !name.is_empty() && !name.starts_with('.') && !name.contains(is_bad)
 }
 
 fn check_length(label: &str, bytes: &[u8]) -> Result<(), FormatError> {
@@ -313,7 +315,9 @@ fn template(files: &dyn Files) -> Result<Option<String>, FormatError> {
 /// The vocabulary in the official form, under the names that folders have it by.
 fn vocabulary(files: &dyn Files) -> Result<Option<Bytes>, FormatError> {
     let mut names = files.names()?;
-    names.retain(|name| (name.starts_with("rwkv_vocab") && name.ends_with(".txt")) || name == "vocab.txt");
+    names.retain(|name| {
+        is_plain(name) && (name.starts_with("rwkv_vocab") && name.ends_with(".txt") || name == "vocab.txt")
+    });
     // The official one's name sorts before `vocab.txt`.
     names.sort();
     let Some(name) = names.first() else { return Ok(None) };
