@@ -18,6 +18,7 @@ Examples:
   wingbeat chat -m rwkv7-g1.gguf --system \"Answer briefly.\"
   wingbeat tokenize \"The Eiffel tower\" | wingbeat tokenize --decode
   wingbeat convert model.safetensors model.gguf --type q8_0
+  wingbeat quantize model.gguf small.gguf --type q4_k_m
   wingbeat inspect model.gguf
 
 Without --model, the demo model is used: 26 million parameters, trained on public-domain novels.";
@@ -43,6 +44,7 @@ enum Command {
     Tokenize(commands::Tokenize),
     Inspect(commands::Inspect),
     Convert(commands::Convert),
+    Quantize(commands::Quantize),
     Perplexity(commands::Perplexity),
     Bench(commands::Bench),
     Dump(commands::Dump),
@@ -65,6 +67,7 @@ impl Cli {
             Command::Tokenize(command) => command.run(),
             Command::Inspect(command) => command.run(),
             Command::Convert(command) => command.run(global),
+            Command::Quantize(command) => command.run(global),
             Command::Perplexity(command) => command.run(global),
             Command::Bench(command) => command.run(global),
             Command::Dump(command) => command.run(global),

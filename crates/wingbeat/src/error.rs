@@ -142,6 +142,14 @@ pub enum Error {
     /// Perplexity of an empty text.
     #[error("the text is empty: there is no token to predict")]
     EmptyText,
+    /// Two models that cannot be compared.
+    #[error("{model} and {reference} have different vocabularies: their predictions cannot be compared")]
+    OtherVocabulary {
+        /// The model.
+        model: String,
+        /// What it was to be compared with.
+        reference: String,
+    },
     /// A conversion that the target format cannot hold.
     #[error("{target}: {why}")]
     Convert {

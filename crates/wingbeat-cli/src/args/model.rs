@@ -2,7 +2,7 @@
 
 use crate::demo;
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wingbeat::{CpuOptions, Device, Model, ModelOptions};
 
 /// Threads at most, the library's own limit.
@@ -38,17 +38,7 @@ enum Precision {
 impl ModelArgs {
     /// Opens the model.
     pub(crate) fn open(&self) -> anyhow::Result<Model> {
-        let exact = self.precision == Precision::Exact;
-        let device = match self.device.clone() {
-            Device::Auto(cpu) => Device::Auto(CpuOptions { threads: self.threads, exact, ..cpu }),
-            Device::Cpu(cpu) => Device::Cpu(CpuOptions { threads: self.threads, exact, ..cpu }),
-            Device::Gpu(mut gpu) => {
-                gpu.exact = exact;
-                Device::Gpu(gpu)
-            }
-            other => other,
-        };
-        let options = ModelOptions { device, vocabulary: self.vocab.clone() };
+        let options = ModelOptions { device: self.device(), vocabulary: self.vocab.clone() };
         let model = match &self.model {
             Some(path) => Model::open_with(path, &options)?,
             None => Model::from_file(demo::file()?, &options)?,
@@ -57,6 +47,24 @@ impl ModelArgs {
             crate::failure::note(note);
         }
         Ok(model)
+    }
+
+    /// Opens another model on the same device, with its own vocabulary.
+    pub(crate) fn open_other(&self, path: &Path) -> anyhow::Result<Model> {
+        Ok(Model::open_with(path, &ModelOptions { device: self.device(), vocabulary: None })?)
+    }
+
+    fn device(&self) -> Device {
+        let exact = self.precision == Precision::Exact;
+        match self.device.clone() {
+            Device::Auto(cpu) => Device::Auto(CpuOptions { threads: self.threads, exact, ..cpu }),
+            Device::Cpu(cpu) => Device::Cpu(CpuOptions { threads: self.threads, exact, ..cpu }),
+            Device::Gpu(mut gpu) => {
+                gpu.exact = exact;
+                Device::Gpu(gpu)
+            }
+            other => other,
+        }
     }
 
     /// Threads of the cpu device.
