@@ -150,6 +150,12 @@ pub enum Error {
         /// What it was to be compared with.
         reference: String,
     },
+    /// A model that computes no finite numbers on a calibration text.
+    #[error("{model}: its activations on the calibration text are not finite numbers")]
+    CalibrationNotFinite {
+        /// The model file.
+        model: String,
+    },
     /// A conversion that the target format cannot hold.
     #[error("{target}: {why}")]
     Convert {

@@ -1,16 +1,95 @@
-//! What the columns of each matrix count: how large the values are that they are multiplied with.
+//! What the columns of each matrix count when it is quantized: how large the values are that they are multiplied with.
+//!
+//! A product's error is the sum over the columns of weight error times input, and so its square is, on average and for inputs
+//! that do not depend on each other, the sum of squared weight errors times the mean squares of the inputs. Those are
+//! gathered while the model reads a text.
 
-use std::collections::HashMap;
+use crate::{Error, model::make_tokenizer};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
+use wingbeat_cpu::{CpuBackend, CpuOptions, InputSquares};
+use wingbeat_format::ModelFile;
+use wingbeat_model::{ForwardOptions, ModelError, Progress, Sequence, Version, Want};
+use wingbeat_tokenizer::Vocabulary;
 
-/// For each matrix, the mean square of its input per column, scaled to a mean of 1.
+/// Tokens read at once, and between two calls of `progress`.
+const CHUNK_TOKENS: usize = 512;
+/// What a column counts at least, a part of the mean: one that saw no input in this text may see some in another.
+const LEAST: f64 = 1e-3;
+
+/// For each matrix the mean square of its input, column by column.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Importance {
+    /// By the official name, in units of their mean.
     columns: HashMap<String, Vec<f32>>,
+    n_tokens: usize,
 }
 
 impl Importance {
-    /// Of a matrix, by its official name: a number for each column.
+    /// Lets a model read a text on the CPU, at most `max_tokens` of it, from the zero state. `vocabulary` takes
+    /// the place of the model's own one. `progress` may stop it by returning false.
+    ///
+    /// # Errors
+    /// The file is no model that can be run, it has no vocabulary and none is given, the text is empty or has bytes that the
+    /// vocabulary lacks, the model's inputs are not finite, or `progress` stopped it.
+    pub fn of_text(
+        file: &ModelFile,
+        vocabulary: Option<&Vocabulary>,
+        text: &[u8],
+        max_tokens: Option<usize>,
+        progress: &mut dyn FnMut(Progress) -> bool,
+    ) -> Result<Importance, Error> {
+        let config = Version::detect(file)?.config(file)?;
+        let given = vocabulary.map(|vocabulary| (PathBuf::from("the vocabulary"), vocabulary.clone()));
+        let mut tokens = make_tokenizer(file, config.n_vocab, given.as_ref())?.encode(text)?;
+        tokens.truncate(max_tokens.unwrap_or(usize::MAX));
+        if tokens.is_empty() {
+            return Err(Error::EmptyText);
+        }
+        // What a model sees at the beginning of a text.
+        tokens.insert(0, 0);
+        let inputs = Arc::new(InputSquares::default());
+        let backend = CpuBackend::new(CpuOptions::default())?.noting(inputs.clone());
+        let forward = Version::load(file, &backend)?;
+        let mut state = wingbeat_backend::Backend::state(&backend, forward.state_layout())?;
+        let (total, mut done) = (tokens.len(), 0);
+        for chunk in tokens.chunks(CHUNK_TOKENS) {
+            // All logits: the head's inputs count too.
+            let sequence = Sequence { state: &mut state, tokens: chunk, want: Want::ALL_LOGITS, taken: 0 };
+            let options = ForwardOptions::default();
+            forward.run(&backend, &mut [sequence], options, &mut Vec::new(), &mut |_| true)?;
+            done += chunk.len();
+            if !progress(Progress { done, total }) && done < total {
+                return Err(ModelError::Stopped { done, total }.into());
+            }
+        }
+        file.check_intact()?;
+        Importance::of_means(inputs.means(), total)
+            .ok_or_else(|| Error::CalibrationNotFinite { model: file.label().to_owned() })
+    }
+
+    /// Of mean squares by official names, gathered over so many tokens; none where there is one that is no finite number, or
+    /// below 0.
+    fn of_means(means: HashMap<String, Vec<f64>>, n_tokens: usize) -> Option<Importance> {
+        let relative = |means: &[f64]| {
+            let mean = means.iter().sum::<f64>() / means.len().max(1) as f64;
+            let sound = mean.is_finite() && means.iter().all(|x| *x >= 0.0);
+            let of = |x: &f64| if mean > 0.0 { (x / mean).max(LEAST) as f32 } else { 1.0 };
+            sound.then(|| means.iter().map(of).collect::<Vec<f32>>())
+        };
+        let columns = means.iter().map(|(name, means)| Some((name.clone(), relative(means)?)));
+        Some(Importance { columns: columns.collect::<Option<_>>()?, n_tokens })
+    }
+
+    /// Of a matrix, by its official name: what each column counts, in units of their mean.
     pub fn columns(&self, name: &str) -> Option<&[f32]> {
         self.columns.get(name).map(Vec::as_slice)
     }
+
+    /// Tokens that it was gathered over.
+    pub fn n_tokens(&self) -> usize {
+        self.n_tokens
+    }
 }
+
+#[cfg(test)]
+mod tests;

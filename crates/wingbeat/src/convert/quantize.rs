@@ -142,7 +142,7 @@ fn plan(job: &Job<'_>, options: &QuantizeOptions) -> Result<Plan, Error> {
     let chosen: Vec<&Weight> =
         job.weights.iter().filter(|w| is_chosen(w) && given_type(w).is_none()).collect();
     let alignment = gguf::alignment(job);
-    let choices = choices(&chosen, job.config.n_layers, &plan, alignment)?;
+    let choices = choices(&chosen, job.config, &plan, alignment)?;
     // The smallest file there is, and so what all else takes.
     let smallest = |plan: &mut Plan| -> Result<(u64, u64), Error> {
         let mut n_bytes = 0;
