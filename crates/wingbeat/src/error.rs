@@ -151,10 +151,12 @@ pub enum Error {
         reference: String,
     },
     /// A model that computes no finite numbers on a calibration text.
-    #[error("{model}: its activations on the calibration text are not finite numbers")]
+    #[error("{model}: what `{matrix}` is multiplied with on the calibration text are not finite numbers")]
     CalibrationNotFinite {
         /// The model file.
         model: String,
+        /// The matrix.
+        matrix: String,
     },
     /// A conversion that the target format cannot hold.
     #[error("{target}: {why}")]

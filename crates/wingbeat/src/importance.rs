@@ -4,6 +4,8 @@
 //! that do not depend on each other, the sum of squared weight errors times the mean squares of the inputs. Those are
 //! gathered while the model reads a text.
 
+mod imatrix;
+
 use crate::{Error, model::make_tokenizer};
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 use wingbeat_cpu::{CpuBackend, CpuOptions, InputSquares};
@@ -19,8 +21,8 @@ const LEAST: f64 = 1e-3;
 /// For each matrix the mean square of its input, column by column.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Importance {
-    /// By the official name, in units of their mean.
-    columns: HashMap<String, Vec<f32>>,
+    /// By the official name.
+    squares: HashMap<String, Vec<f32>>,
     n_tokens: usize,
 }
 
@@ -63,26 +65,26 @@ impl Importance {
             }
         }
         file.check_intact()?;
-        Importance::of_means(inputs.means(), total)
-            .ok_or_else(|| Error::CalibrationNotFinite { model: file.label().to_owned() })
+        let single = |means: Vec<f64>| means.into_iter().map(|mean| mean as f32).collect();
+        let squares = inputs.means().into_iter().map(|(name, means)| (name, single(means))).collect();
+        Importance::checked(squares, total)
+            .map_err(|matrix| Error::CalibrationNotFinite { model: file.label().to_owned(), matrix })
     }
 
-    /// Of mean squares by official names, gathered over so many tokens; none where there is one that is no finite number, or
-    /// below 0.
-    fn of_means(means: HashMap<String, Vec<f64>>, n_tokens: usize) -> Option<Importance> {
-        let relative = |means: &[f64]| {
-            let mean = means.iter().sum::<f64>() / means.len().max(1) as f64;
-            let sound = mean.is_finite() && means.iter().all(|x| *x >= 0.0);
-            let of = |x: &f64| if mean > 0.0 { (x / mean).max(LEAST) as f32 } else { 1.0 };
-            sound.then(|| means.iter().map(of).collect::<Vec<f32>>())
-        };
-        let columns = means.iter().map(|(name, means)| Some((name.clone(), relative(means)?)));
-        Some(Importance { columns: columns.collect::<Option<_>>()?, n_tokens })
+    /// Of mean squares by official names; or the name of a matrix with one that is no finite number, or below 0.
+    fn checked(squares: HashMap<String, Vec<f32>>, n_tokens: usize) -> Result<Importance, String> {
+        match squares.iter().find(|(_, squares)| squares.iter().any(|x| !x.is_finite() || *x < 0.0)) {
+            Some((name, _)) => Err(name.clone()),
+            None => Ok(Importance { squares, n_tokens }),
+        }
     }
 
-    /// Of a matrix, by its official name: what each column counts, in units of their mean.
-    pub fn columns(&self, name: &str) -> Option<&[f32]> {
-        self.columns.get(name).map(Vec::as_slice)
+    /// Of a matrix, by its official name: what the squared errors in each column count, in units of their mean.
+    pub fn columns(&self, name: &str) -> Option<Vec<f32>> {
+        let squares = self.squares.get(name)?;
+        let mean = squares.iter().map(|&x| f64::from(x)).sum::<f64>() / squares.len().max(1) as f64;
+        let of = |x: &f32| if mean > 0.0 { (f64::from(*x) / mean).max(LEAST) as f32 } else { 1.0 };
+        Some(squares.iter().map(of).collect())
     }
 
     /// Tokens that it was gathered over.

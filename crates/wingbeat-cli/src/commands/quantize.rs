@@ -1,15 +1,17 @@
 //! `wingbeat quantize`: a model in fewer bits.
 
 use crate::{
-    args::{Global, VocabularyArgs, bytes},
+    args::{Global, VocabularyArgs, bytes, count},
+    input,
     interrupt::Interrupt,
     output,
     progress::Progress,
 };
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use wingbeat::{
-    DType, ModelFile,
+    DType, Importance, ModelFile, Vocabulary,
     convert::{Goal, Mix, QuantizeOptions, Quantized, Recipe, quantize},
 };
 
@@ -42,6 +44,18 @@ pub(crate) struct Quantize {
     /// emb; may be repeated, the last one counts
     #[arg(long = "tensor", value_name = "NAME=TYPE", value_parser = tensor)]
     tensors: Vec<(String, DType)>,
+    /// Let the model read this text first, and weigh errors by what each column of a matrix is multiplied with
+    #[arg(long, value_name = "FILE")]
+    calibrate: Option<PathBuf>,
+    /// Tokens of the text that it reads at most
+    #[arg(long, value_name = "N", default_value_t = 16384, value_parser = count, requires = "calibrate")]
+    tokens: usize,
+    /// Weigh errors by an importance matrix (GGUF), as llama.cpp's tool or --save-imatrix writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "calibrate")]
+    imatrix: Option<PathBuf>,
+    /// Keep what --calibrate gathers in a file that llama.cpp's quantizer reads too
+    #[arg(long, value_name = "FILE", requires = "calibrate")]
+    save_imatrix: Option<PathBuf>,
     /// Print {file, bytes, bits_per_weight, tensors, types: [{type, tensors, bytes, kinds}]}
     #[arg(long)]
     json: bool,
@@ -64,18 +78,23 @@ enum RecipeArg {
 impl Quantize {
     pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
         let source = ModelFile::open(&self.source)?;
+        let vocabulary = self.vocabulary.read()?;
+        let interrupt = Interrupt::heed()?;
+        let importance = match self.importance(&source, vocabulary.as_ref(), global, &interrupt) {
+            Err(_) if interrupt.requested() => return Ok(interrupt.exit_code()),
+            importance => importance?,
+        };
         let options = QuantizeOptions {
             goal: self.goal,
             recipe: match self.recipe {
                 RecipeArg::Wingbeat => Recipe::Wingbeat,
                 RecipeArg::LlamaCpp => Recipe::LlamaCpp,
             },
-            importance: None,
+            importance,
             types: self.tensors.clone(),
-            vocabulary: self.vocabulary.read()?,
+            vocabulary,
             name: self.name.clone(),
         };
-        let interrupt = Interrupt::heed()?;
         let bar = Progress::new(!global.quiet, "quantizing", "tensors", source.tensors().len());
         let quantized = quantize(&source, &self.target, &options, &mut |done, total| {
             bar.set(done, total);
@@ -92,6 +111,32 @@ impl Quantize {
             output::print(self.text(&quantized))?;
         }
         Ok(interrupt.exit_code())
+    }
+
+    /// What columns count, if something is to say so.
+    fn importance(
+        &self,
+        source: &ModelFile,
+        vocabulary: Option<&Vocabulary>,
+        global: Global,
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<Option<Importance>> {
+        if let Some(path) = &self.imatrix {
+            return Ok(Some(Importance::load(path, source)?));
+        }
+        let Some(path) = &self.calibrate else { return Ok(None) };
+        let text = input::read(path)?;
+        let bar = Progress::new(!global.quiet, "calibrating", "tokens", 0);
+        let importance = Importance::of_text(source, vocabulary, &text, Some(self.tokens), &mut |progress| {
+            bar.set(progress.done, progress.total);
+            !interrupt.requested()
+        });
+        drop(bar);
+        let importance = importance.with_context(|| path.display().to_string())?;
+        if let Some(file) = &self.save_imatrix {
+            importance.save(file, source, &path.display().to_string())?;
+        }
+        Ok(Some(importance))
     }
 
     fn json(&self, quantized: &Quantized) -> serde_json::Value {

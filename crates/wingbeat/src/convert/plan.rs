@@ -29,7 +29,7 @@ impl Plan {
     pub(super) fn columns(&self, weight: &Weight) -> Option<Vec<f32>> {
         let known = self.importance.as_ref().and_then(|importance| importance.columns(&weight.name));
         match (known, weight.shape.as_slice()) {
-            (Some(columns), [_, cols]) if columns.len() == *cols => Some(columns.to_vec()),
+            (Some(columns), [_, cols]) if columns.len() == *cols => Some(columns),
             (_, [_, cols]) if self.searches => Some(vec![1.0; *cols]),
             _ => None,
         }
