@@ -68,10 +68,12 @@ pub(super) fn by_value<const N: usize>(groups: &[[f32; N]]) -> [Lanes; N] {
     values
 }
 
-/// What the error of each value counts: its magnitude and the group's root mean square, times the importance of its
-/// column where that is known. Large values are what products are made of, and a plain sum of squares would round them as
-/// the small ones.
+/// What the squared error of each value counts: its importance, where that is known, else its magnitude and the group's root
+/// mean square. Large values are what products are made of, and a plain sum of squares would round them as the small ones.
 pub(super) fn weights<const N: usize>(x: &[Lanes; N], importance: Option<&[[f32; N]]>) -> [Lanes; N] {
+    if let Some(importance) = importance {
+        return by_value(importance);
+    }
     let mut squares = [0.0; N_LANES];
     for x in x {
         for (sum, x) in squares.iter_mut().zip(x) {
@@ -79,10 +81,7 @@ pub(super) fn weights<const N: usize>(x: &[Lanes; N], importance: Option<&[[f32;
         }
     }
     let typical = squares.map(|sum| (sum / N as f32).sqrt());
-    let magnitudes = x.map(|x| each(|l| x[l].abs() + typical[l]));
-    let Some(importance) = importance else { return magnitudes };
-    let importance = by_value(importance);
-    std::array::from_fn(|i| each(|l| magnitudes[i][l] * importance[i][l]))
+    x.map(|x| each(|l| x[l].abs() + typical[l]))
 }
 
 /// The largest finite number of type `F16`.
