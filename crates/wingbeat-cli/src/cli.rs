@@ -18,6 +18,7 @@ Examples:
   wingbeat chat -m rwkv7-g1.gguf --system \"Answer briefly.\"
   wingbeat tokenize \"The Eiffel tower\" | wingbeat tokenize --decode
   wingbeat convert model.safetensors model.gguf --type q8_0
+  wingbeat quantize model.gguf small.gguf --type q4_k_m
   wingbeat inspect model.gguf
   wingbeat chat -m hf:user/rwkv7-g1-gguf:q8_0
 
@@ -48,6 +49,7 @@ enum Command {
     Pull(commands::Pull),
     #[cfg(feature = "hub")]
     Models(commands::Models),
+    Quantize(commands::Quantize),
     Perplexity(commands::Perplexity),
     Bench(commands::Bench),
     Dump(commands::Dump),
@@ -74,6 +76,7 @@ impl Cli {
             Command::Pull(command) => command.run(global),
             #[cfg(feature = "hub")]
             Command::Models(command) => command.run(),
+            Command::Quantize(command) => command.run(global),
             Command::Perplexity(command) => command.run(global),
             Command::Bench(command) => command.run(global),
             Command::Dump(command) => command.run(global),

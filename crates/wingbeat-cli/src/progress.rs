@@ -18,6 +18,7 @@ impl Progress {
     }
 
     /// A bar of bytes that come from far away.
+    #[cfg(feature = "hub")]
     pub(crate) fn bytes(wanted: bool, what: &str, total: u64) -> Progress {
         let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total), target);
@@ -30,6 +31,7 @@ impl Progress {
     }
 
     /// Moves a bar of bytes, now of `what`.
+    #[cfg(feature = "hub")]
     pub(crate) fn set_bytes(&self, what: &str, done: u64, total: u64) {
         if self.0.message() != what {
             self.0.set_message(what.to_owned());

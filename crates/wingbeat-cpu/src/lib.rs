@@ -5,6 +5,7 @@
 //! cores, and `ops/` is the trait's operations in terms of kernels and threads. Models and files are left to others.
 
 mod buffer;
+mod inputs;
 mod kernels;
 mod level;
 mod matrix;
@@ -16,6 +17,7 @@ mod sparse;
 mod state;
 
 pub use buffer::Buffer;
+pub use inputs::InputSquares;
 pub use level::Level;
 pub use matrix::Matrix;
 pub use ops::CpuPass;
@@ -25,7 +27,7 @@ use kernels::{Kernels, PackedRows, Panel, QuantRows};
 use matrix::{Form, Kind};
 use ops::Method;
 use pool::Pool;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use wingbeat_backend::{
     Backend, BackendError, Batch, MatrixSource, SlabView, StateLayout, States, tolerance::ActivationPrecision,
 };
@@ -48,6 +50,7 @@ pub struct CpuBackend {
     exact: bool,
     n_threads: usize,
     workers: Mutex<Workers>,
+    inputs: Option<Arc<InputSquares>>,
 }
 
 /// What a pass needs for itself: the threads and their scratch memory.
@@ -89,7 +92,12 @@ impl CpuBackend {
             scratch,
             packed: (0..ops::MAX_JOBS).map(|_| PackedRows::default()).collect(),
         });
-        Ok(CpuBackend { kernels, exact: options.exact, n_threads, workers })
+        Ok(CpuBackend { kernels, exact: options.exact, n_threads, workers, inputs: None })
+    }
+
+    /// The same, with the inputs of all products noted down. The results are those of the plain ways: nothing is fused.
+    pub fn noting(self, inputs: Arc<InputSquares>) -> CpuBackend {
+        CpuBackend { inputs: Some(inputs), ..self }
     }
 
     /// The kernels in use.
@@ -166,7 +174,7 @@ impl Backend for CpuBackend {
     fn begin<'a>(&'a self, batch: &'a Batch, states: States<'a, State>) -> Result<CpuPass<'a>, BackendError> {
         // A panic under this lock leaves nothing behind but scratch memory.
         let workers = self.workers.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        Ok(CpuPass::new(self.kernels, workers, batch, states))
+        Ok(CpuPass::new(self.kernels, workers, self.inputs.as_deref(), batch, states))
     }
 
     fn activation_precision(&self, matrix: &Matrix, rows: usize) -> ActivationPrecision {

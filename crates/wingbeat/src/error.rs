@@ -158,6 +158,22 @@ pub enum Error {
     /// Perplexity of an empty text.
     #[error("the text is empty: there is no token to predict")]
     EmptyText,
+    /// Two models that cannot be compared.
+    #[error("{model} and {reference} have different vocabularies: their predictions cannot be compared")]
+    OtherVocabulary {
+        /// The model.
+        model: String,
+        /// What it was to be compared with.
+        reference: String,
+    },
+    /// A model that computes no finite numbers on a calibration text.
+    #[error("{model}: what `{matrix}` is multiplied with on the calibration text are not finite numbers")]
+    CalibrationNotFinite {
+        /// The model file.
+        model: String,
+        /// The matrix.
+        matrix: String,
+    },
     /// A conversion that the target format cannot hold.
     #[error("{target}: {why}")]
     Convert {

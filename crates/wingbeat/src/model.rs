@@ -404,7 +404,7 @@ fn or_on_cpu<E>(
 }
 
 /// The tokenizer of a file with `n_vocab` tokens: of the vocabulary given, of the file's own, or the World one.
-fn make_tokenizer(
+pub(crate) fn make_tokenizer(
     file: &ModelFile,
     n_vocab: usize,
     given: Option<&(PathBuf, Vocabulary)>,

@@ -53,7 +53,7 @@ pub(crate) fn note_trouble(stats: &CacheStats, global: Global) {
 }
 
 /// A number of bytes, from 1.
-fn bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.char_indices().last() {
         Some((at, 'k' | 'K')) => (&text[..at], 10),
         Some((at, 'm' | 'M')) => (&text[..at], 20),

@@ -9,7 +9,7 @@ mod sampler;
 mod vocabulary;
 
 pub(crate) use adapters::AdapterArgs;
-pub(crate) use cache::{CacheArgs, note_trouble};
+pub(crate) use cache::{CacheArgs, bytes, note_trouble};
 pub(crate) use embedding::{EmbeddingArgs, count};
 pub(crate) use model::ModelArgs;
 pub(crate) use profile::ProfileArgs;

@@ -2,7 +2,7 @@
 
 use crate::{args::AdapterArgs, demo, hub};
 use clap::{Args, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wingbeat::{CpuOptions, Device, Model, ModelOptions};
 
 /// Threads at most, the library's own limit.
@@ -43,17 +43,11 @@ enum Precision {
 impl ModelArgs {
     /// Opens the model.
     pub(crate) fn open(&self) -> anyhow::Result<Model> {
-        let exact = self.precision == Precision::Exact;
-        let device = match self.device.clone() {
-            Device::Auto(cpu) => Device::Auto(CpuOptions { threads: self.threads, exact, ..cpu }),
-            Device::Cpu(cpu) => Device::Cpu(CpuOptions { threads: self.threads, exact, ..cpu }),
-            Device::Gpu(mut gpu) => {
-                gpu.exact = exact;
-                Device::Gpu(gpu)
-            }
-            other => other,
+        let options = ModelOptions {
+            device: self.device(),
+            vocabulary: self.vocab.clone(),
+            adapters: self.adapters.list(),
         };
-        let options = ModelOptions { device, vocabulary: self.vocab.clone(), adapters: self.adapters.list() };
         let model = match &self.model {
             Some(name) => Model::open_with(hub::locate(name, self.quiet)?, &options)?,
             None => Model::from_file(demo::file()?, &options)?,
@@ -68,6 +62,25 @@ impl ModelArgs {
     pub(crate) fn locate(&mut self) -> anyhow::Result<()> {
         self.model = hub::locate_some(&self.model, self.quiet)?.map(|path| path.into_owned());
         Ok(())
+    }
+
+    /// Opens another model on the same device, with its own vocabulary.
+    pub(crate) fn open_other(&self, path: &Path) -> anyhow::Result<Model> {
+        let options = ModelOptions { device: self.device(), ..ModelOptions::default() };
+        Ok(Model::open_with(hub::locate(path, self.quiet)?, &options)?)
+    }
+
+    fn device(&self) -> Device {
+        let exact = self.precision == Precision::Exact;
+        match self.device.clone() {
+            Device::Auto(cpu) => Device::Auto(CpuOptions { threads: self.threads, exact, ..cpu }),
+            Device::Cpu(cpu) => Device::Cpu(CpuOptions { threads: self.threads, exact, ..cpu }),
+            Device::Gpu(mut gpu) => {
+                gpu.exact = exact;
+                Device::Gpu(gpu)
+            }
+            other => other,
+        }
     }
 
     /// Threads of the cpu device.

@@ -16,6 +16,7 @@ mod models;
 mod perplexity;
 #[cfg(feature = "hub")]
 mod pull;
+mod quantize;
 mod similar;
 mod state;
 mod tokenize;
@@ -36,6 +37,7 @@ pub(crate) use models::Models;
 pub(crate) use perplexity::Perplexity;
 #[cfg(feature = "hub")]
 pub(crate) use pull::Pull;
+pub(crate) use quantize::Quantize;
 pub(crate) use similar::Similar;
 pub(crate) use state::State;
 pub(crate) use tokenize::Tokenize;

@@ -74,6 +74,11 @@ struct Pack<'a> {
 
 impl CpuPass<'_> {
     pub(super) fn run_linear(&mut self, jobs: &mut [Linear<'_, CpuBackend>]) {
+        if let Some(inputs) = self.inputs {
+            for job in &*jobs {
+                inputs.add(&job.weight.source.name, job.weight.source.cols, job.x, self.n_rows);
+            }
+        }
         if let [job] = jobs
             && job.sparse_x
             && self.run_sparse(job)

@@ -10,7 +10,7 @@ mod time_mix;
 use linear::FLOAT_MIN_TOKENS;
 pub(crate) use linear::{MAX_JOBS, Method, method};
 
-use crate::{Buffer, CpuBackend, Matrix, State, Workers, kernels::Kernels};
+use crate::{Buffer, CpuBackend, InputSquares, Matrix, State, Workers, kernels::Kernels};
 use std::{ops::Range, sync::MutexGuard};
 use wingbeat_backend::{
     BackendError, Batch, LayerNorm, Linear, Pass, ShiftLinear, SlabAt, States, TimeMixV7, V6Readout, V7Keys,
@@ -27,6 +27,8 @@ pub struct CpuPass<'a> {
     n_rows: usize,
     /// Whether a row's results may not depend on how many there are.
     rows_alike: bool,
+    /// Where the inputs of products are noted down.
+    inputs: Option<&'a InputSquares>,
     /// Copies of matrices made so far, see `sparse.rs`.
     copies: usize,
     /// The first row of each sequence and its state, while they are looked at.
@@ -37,13 +39,14 @@ impl<'a> CpuPass<'a> {
     pub(crate) fn new(
         kernels: &'static Kernels,
         workers: MutexGuard<'a, Workers>,
+        inputs: Option<&'a InputSquares>,
         batch: &'a Batch,
         states: States<'a, State>,
     ) -> CpuPass<'a> {
         assert_eq!(batch.sequences().len(), states.len(), "one state a sequence");
         let (n_rows, rows_alike) = (batch.n_rows(), batch.rows_alike());
         let first_rows = Vec::new();
-        CpuPass { kernels, workers, batch, states, n_rows, rows_alike, copies: 0, first_rows }
+        CpuPass { kernels, workers, batch, states, n_rows, rows_alike, inputs, copies: 0, first_rows }
     }
 
     /// How many rows there are, for the choice of how to compute them: a few are like many where all are to be alike.

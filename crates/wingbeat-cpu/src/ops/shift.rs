@@ -35,7 +35,8 @@ impl CpuPass<'_> {
         jobs: &mut [ShiftLinear<'_, CpuBackend>],
     ) {
         let (n_tokens, chosen_by) = (self.n_rows, self.n_rows_to_choose_by());
-        if chosen_by < FLOAT_MIN_TOKENS || jobs.len() > MAX_JOBS {
+        // Shifted inputs that are never written down cannot be noted down either.
+        if chosen_by < FLOAT_MIN_TOKENS || jobs.len() > MAX_JOBS || self.inputs.is_some() {
             self.norm_shift(x, norm, normed, state, mixes, ys);
             for jobs in jobs.chunks_mut(MAX_JOBS) {
                 let mut linear = ArrayVec::<Linear<'_, CpuBackend>, MAX_JOBS>::new();

@@ -21,7 +21,7 @@ mod tests;
 mod write;
 
 pub(crate) use read::read;
-pub use write::Writer;
+pub use write::{Writer, file_bytes};
 
 use crate::error::FormatError;
 use crate::metadata::Metadata;

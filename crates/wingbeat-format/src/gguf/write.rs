@@ -29,22 +29,7 @@ impl Writer {
     ///
     /// Data are aligned to 32 bytes, or to `general.alignment` where the metadata have it.
     pub fn create(path: &Path, metadata: &Metadata, tensors: &[TensorSpec]) -> Result<Writer, FormatError> {
-        let file = path.display().to_string();
-        let alignment = alignment(&file, metadata)?;
-        let mut header = Vec::new();
-        header.extend(MAGIC);
-        header.extend(VERSION.to_le_bytes());
-        header.extend((tensors.len() as u64).to_le_bytes());
-        header.extend((metadata.len() as u64).to_le_bytes());
-        for (key, value) in metadata.iter() {
-            put_string(&mut header, key.as_bytes());
-            header.extend((Kind::of_value(value) as u32).to_le_bytes());
-            put_value(&mut header, value).map_err(|(expected, found)| {
-                FormatError::malformed(&file, format!("key {key:?}"), expected, found)
-            })?;
-        }
-        let stream_tensors = put_tensors(&file, &mut header, tensors, alignment)?;
-        header.resize(header.len().next_multiple_of(alignment as usize), 0);
+        let (header, stream_tensors, alignment) = header(&path.display().to_string(), metadata, tensors)?;
         Ok(Writer { stream: Stream::create(path, &header, stream_tensors, alignment)? })
     }
 
@@ -59,6 +44,37 @@ impl Writer {
     pub fn finish(self) -> Result<(), FormatError> {
         self.stream.finish()
     }
+}
+
+/// The length of the file that a [`Writer`] at `path` would write.
+pub fn file_bytes(path: &Path, metadata: &Metadata, tensors: &[TensorSpec]) -> Result<u64, FormatError> {
+    let (header, tensors, alignment) = header(&path.display().to_string(), metadata, tensors)?;
+    let data = tensors.iter().map(|tensor| tensor.n_bytes.next_multiple_of(alignment));
+    Ok(data.fold(header.len() as u64, u64::saturating_add))
+}
+
+/// The header's bytes, padded to where data begin, what follows it, and the alignment.
+fn header(
+    file: &str,
+    metadata: &Metadata,
+    tensors: &[TensorSpec],
+) -> Result<(Vec<u8>, Vec<StreamTensor>, u64), FormatError> {
+    let alignment = alignment(file, metadata)?;
+    let mut header = Vec::new();
+    header.extend(MAGIC);
+    header.extend(VERSION.to_le_bytes());
+    header.extend((tensors.len() as u64).to_le_bytes());
+    header.extend((metadata.len() as u64).to_le_bytes());
+    for (key, value) in metadata.iter() {
+        put_string(&mut header, key.as_bytes());
+        header.extend((Kind::of_value(value) as u32).to_le_bytes());
+        put_value(&mut header, value).map_err(|(expected, found)| {
+            FormatError::malformed(file, format!("key {key:?}"), expected, found)
+        })?;
+    }
+    let stream_tensors = put_tensors(file, &mut header, tensors, alignment)?;
+    header.resize(header.len().next_multiple_of(alignment as usize), 0);
+    Ok((header, stream_tensors, alignment))
 }
 
 fn put_string(out: &mut Vec<u8>, bytes: &[u8]) {

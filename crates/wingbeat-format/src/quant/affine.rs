@@ -1,4 +1,4 @@
-//! The search for scales and minima: Q2_K, Q4_K and Q5_K.
+//! The search for scales and minima: Q2_K, Q4_K and Q5_K, and with an importance of columns Q4_1 and Q5_1.
 //!
 //! A super-block says x ≈ d·s·q − e·m with integers q for each value, s and m for each group, and two factors.
 //! What is minimised is the weighted sum of squared errors. For given q the best step a = d·s and offset
@@ -51,16 +51,19 @@ impl<const P: usize, const N: usize> Fitted<P, N> {
     }
 }
 
-/// Fits a super-block, of which `groups` are the groups.
+/// Fits a super-block, of which `groups` are the groups and `importance` says what the squared error of each value counts.
 ///
 /// On an error, the index of the value that cannot be represented: it is no finite number, or the largest one and the
 /// factors are not below the largest `F16`.
 pub(super) fn fit<const P: usize, const N: usize>(
     groups: &[[f32; N]],
+    importance: Option<&[[f32; N]]>,
     grid: &Grid,
 ) -> Result<Fitted<P, N>, usize> {
     let largest = largest(groups.as_flattened())?;
-    let parts: [Part<N>; P] = std::array::from_fn(|p| Part::new(&groups[p * N_LANES..]));
+    let parts: [Part<N>; P] = std::array::from_fn(|p| {
+        Part::new(&groups[p * N_LANES..], importance.map(|importance| &importance[p * N_LANES..]), false)
+    });
     let limit = F16_MAX * grid.scale;
     for part in &parts {
         for l in 0..N_LANES {
@@ -98,6 +101,57 @@ pub(super) fn fit<const P: usize, const N: usize>(
         (block, error) = (next, next_error);
     }
     Ok(block)
+}
+
+/// Up to eight blocks that have a factor and a minimum of their own and no other scales: Q4_1 and Q5_1.
+pub(super) struct FittedAlone<const N: usize> {
+    d: [f16; N_LANES],
+    min: [f16; N_LANES],
+    q: [Lanes; N],
+}
+
+/// Fits up to eight blocks, each by itself.
+///
+/// On an error, which block, and the index of the value in it that cannot be represented.
+pub(super) fn fit_alone<const N: usize>(
+    blocks: &[[f32; N]],
+    importance: &[[f32; N]],
+    grid: &Grid,
+) -> Result<FittedAlone<N>, (usize, usize)> {
+    let part = Part::new(blocks, Some(importance), true);
+    for (b, x) in blocks.iter().enumerate() {
+        let largest = largest(x).map_err(|i| (b, i))?;
+        // Divided first: the range of finite numbers may be none.
+        let range = part.high[b] / grid.high - part.low[b] / grid.high;
+        if range > F16_MAX || x[largest].abs() > F16_MAX {
+            return Err((b, largest));
+        }
+    }
+    let mut steps = part.search(grid);
+    let mut best = FittedAlone { d: [f16::ZERO; N_LANES], min: [f16::ZERO; N_LANES], q: [[0.0; N_LANES]; N] };
+    let mut least = [f32::INFINITY; N_LANES];
+    // Factor and minimum are rounded, the integers with them; what is best for those may be others.
+    for _ in 0..2 {
+        let (d, min) = (steps.step.map(to_f16), steps.offset.map(|offset| to_f16(-offset)));
+        let (step, offset) = (d.map(f16::to_f32), min.map(|min| -min.to_f32()));
+        let mut q = [[0.0; N_LANES]; N];
+        let errors = part.round(&step, &offset, grid.high, &mut q);
+        for l in 0..N_LANES {
+            if errors[l] < least[l] {
+                (least[l], best.d[l], best.min[l]) = (errors[l], d[l], min[l]);
+                best.q.iter_mut().zip(&q).for_each(|(best, q)| best[l] = q[l]);
+            }
+        }
+        steps = part.fit(&step.map(|step| over(1.0, step)), &offset, grid.high);
+    }
+    Ok(best)
+}
+
+impl<const N: usize> FittedAlone<N> {
+    /// Factor, minimum and integers of block `b`.
+    pub(super) fn block(&self, b: usize) -> (f16, f16, [u8; N]) {
+        (self.d[b], self.min[b], self.q.map(|q| q[b] as u8))
+    }
 }
 
 impl<const P: usize, const N: usize> Fitted<P, N> {
@@ -149,9 +203,11 @@ struct Part<const N: usize> {
     /// Σw, and the weighted mean of x.
     w_sum: Lanes,
     mean: Lanes,
-    /// Least value or 0, since an offset is not below 0; and greatest value.
+    /// Least value, or 0 where that is above and an offset is not below 0; and greatest value.
     low: Lanes,
     high: Lanes,
+    /// Whether an offset may be below 0.
+    any_offset: bool,
 }
 
 /// Steps and offsets of eight groups: x ≈ step·q − offset.
@@ -171,11 +227,11 @@ struct Integers {
 }
 
 impl<const N: usize> Part<N> {
-    fn new(groups: &[[f32; N]]) -> Part<N> {
+    fn new(groups: &[[f32; N]], importance: Option<&[[f32; N]]>, any_offset: bool) -> Part<N> {
         let x = by_value(groups);
-        let w = weights(&x);
+        let w = weights(&x, importance);
         let zero = [0.0; N_LANES];
-        let (mut w_sum, mut wx, mut low, mut high) = (zero, zero, zero, x[0]);
+        let (mut w_sum, mut wx, mut low, mut high) = (zero, zero, if any_offset { x[0] } else { zero }, x[0]);
         for (x, w) in x.iter().zip(&w) {
             for l in 0..N_LANES {
                 w_sum[l] += w[l];
@@ -185,7 +241,7 @@ impl<const N: usize> Part<N> {
             }
         }
         let mean = each(|l| over(wx[l], w_sum[l]));
-        Part { x, w, w_sum, mean, low, high }
+        Part { x, w, w_sum, mean, low, high, any_offset }
     }
 
     /// Least squares for the integers of the grid `(x + offset) · inverse`.
@@ -217,7 +273,7 @@ impl<const N: usize> Part<N> {
             let wxq = wyq[l] + mean * wq[l];
             let step_alone = upper(over(wxq, wqq[l]), 0.0);
             let gain_alone = step_alone * wxq - mean * mean * self.w_sum[l];
-            let alone = offset < 0.0;
+            let alone = offset < 0.0 && !self.any_offset;
             steps.step[l] = if alone { step_alone } else { step };
             steps.offset[l] = if alone { 0.0 } else { offset };
             steps.gain[l] = if alone { gain_alone } else { step * wyq[l] };

@@ -68,9 +68,12 @@ pub(super) fn by_value<const N: usize>(groups: &[[f32; N]]) -> [Lanes; N] {
     values
 }
 
-/// What the error of each value counts: its magnitude and the group's root mean square. Large values are what
-/// products are made of, and a plain sum of squares would round them as the small ones.
-pub(super) fn weights<const N: usize>(x: &[Lanes; N]) -> [Lanes; N] {
+/// What the squared error of each value counts: its importance, where that is known, else its magnitude and the group's root
+/// mean square. Large values are what products are made of, and a plain sum of squares would round them as the small ones.
+pub(super) fn weights<const N: usize>(x: &[Lanes; N], importance: Option<&[[f32; N]]>) -> [Lanes; N] {
+    if let Some(importance) = importance {
+        return by_value(importance);
+    }
     let mut squares = [0.0; N_LANES];
     for x in x {
         for (sum, x) in squares.iter_mut().zip(x) {

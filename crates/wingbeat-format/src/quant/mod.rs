@@ -93,11 +93,16 @@ struct Row {
     /// Called with whole blocks and as many values as they hold.
     decode: fn(&[u8], &mut [f32]),
     encode: Option<Encode>,
+    /// Where errors can be moved from one value to another.
+    encode_weighted: Option<EncodeWeighted>,
 }
 
 /// Appends the blocks of a row to a vector. Called with a row of whole blocks; on an error the caller removes
 /// what has been appended.
 type Encode = fn(&[f32], &mut Vec<u8>) -> Result<(), FormatError>;
+
+/// The same with what the squared error of each value counts.
+type EncodeWeighted = fn(&[f32], &[f32], &mut Vec<u8>) -> Result<(), FormatError>;
 
 /// In the order of the enum.
 #[rustfmt::skip]
@@ -106,15 +111,15 @@ static TABLE: [Row; 16] = [
     plain::<2>(DType::F16,  "F16",  1,  decode_f16).encoded_by(encode_f16),
     plain::<2>(DType::BF16, "BF16", 30, decode_bf16).encoded_by(encode_bf16),
     blocks_of::<BlockQ8_0, 32>(DType::Q8_0, "Q8_0", 8).encoded_by(q8_0::encode),
-    blocks_of::<BlockQ4_0, 32>(DType::Q4_0, "Q4_0", 2).encoded_by(encode_blocks::<BlockQ4_0, 32>),
-    blocks_of::<BlockQ4_1, 32>(DType::Q4_1, "Q4_1", 3).encoded_by(encode_blocks::<BlockQ4_1, 32>),
-    blocks_of::<BlockQ5_0, 32>(DType::Q5_0, "Q5_0", 6).encoded_by(encode_blocks::<BlockQ5_0, 32>),
-    blocks_of::<BlockQ5_1, 32>(DType::Q5_1, "Q5_1", 7).encoded_by(encode_blocks::<BlockQ5_1, 32>),
-    blocks_of::<BlockQ2K, 256>(DType::Q2K,  "Q2_K", 10).encoded_by(encode_blocks::<BlockQ2K, 256>),
-    blocks_of::<BlockQ3K, 256>(DType::Q3K,  "Q3_K", 11).encoded_by(encode_blocks::<BlockQ3K, 256>),
-    blocks_of::<BlockQ4K, 256>(DType::Q4K,  "Q4_K", 12).encoded_by(encode_blocks::<BlockQ4K, 256>),
-    blocks_of::<BlockQ5K, 256>(DType::Q5K,  "Q5_K", 13).encoded_by(encode_blocks::<BlockQ5K, 256>),
-    blocks_of::<BlockQ6K, 256>(DType::Q6K,  "Q6_K", 14).encoded_by(encode_blocks::<BlockQ6K, 256>),
+    blocks_of::<BlockQ4_0, 32>(DType::Q4_0, "Q4_0", 2).encoded_by(encode_blocks::<BlockQ4_0, 32>).searched_by(q4_0::encode_weighted),
+    blocks_of::<BlockQ4_1, 32>(DType::Q4_1, "Q4_1", 3).encoded_by(encode_blocks::<BlockQ4_1, 32>).searched_by(q4_1::encode_weighted),
+    blocks_of::<BlockQ5_0, 32>(DType::Q5_0, "Q5_0", 6).encoded_by(encode_blocks::<BlockQ5_0, 32>).searched_by(q5_0::encode_weighted),
+    blocks_of::<BlockQ5_1, 32>(DType::Q5_1, "Q5_1", 7).encoded_by(encode_blocks::<BlockQ5_1, 32>).searched_by(q5_1::encode_weighted),
+    blocks_of::<BlockQ2K, 256>(DType::Q2K,  "Q2_K", 10).encoded_by(encode_blocks::<BlockQ2K, 256>).searched_by(encode_searched::<BlockQ2K, 256>),
+    blocks_of::<BlockQ3K, 256>(DType::Q3K,  "Q3_K", 11).encoded_by(encode_blocks::<BlockQ3K, 256>).searched_by(encode_searched::<BlockQ3K, 256>),
+    blocks_of::<BlockQ4K, 256>(DType::Q4K,  "Q4_K", 12).encoded_by(encode_blocks::<BlockQ4K, 256>).searched_by(encode_searched::<BlockQ4K, 256>),
+    blocks_of::<BlockQ5K, 256>(DType::Q5K,  "Q5_K", 13).encoded_by(encode_blocks::<BlockQ5K, 256>).searched_by(encode_searched::<BlockQ5K, 256>),
+    blocks_of::<BlockQ6K, 256>(DType::Q6K,  "Q6_K", 14).encoded_by(encode_blocks::<BlockQ6K, 256>).searched_by(encode_searched::<BlockQ6K, 256>),
     plain::<4>(DType::I32,  "I32",  26, decode_i32),
     plain::<8>(DType::I64,  "I64",  27, decode_i64),
     plain::<8>(DType::F64,  "F64",  28, decode_f64),
@@ -138,6 +143,7 @@ const fn plain<const BYTES: usize>(
         scale_offsets: &[],
         decode,
         encode: None,
+        encode_weighted: None,
     }
 }
 
@@ -153,12 +159,17 @@ const fn blocks_of<B: Block<N>, const N: usize>(dtype: DType, name: &'static str
         scale_offsets: B::SCALE_OFFSETS,
         decode: decode_blocks::<B, N>,
         encode: None,
+        encode_weighted: None,
     }
 }
 
 impl Row {
     const fn encoded_by(self, encode: Encode) -> Row {
         Row { encode: Some(encode), ..self }
+    }
+
+    const fn searched_by(self, encode_weighted: EncodeWeighted) -> Row {
+        Row { encode_weighted: Some(encode_weighted), ..self }
     }
 }
 
@@ -244,6 +255,30 @@ impl DType {
         encode(x, out).inspect_err(|_| out.truncate(start))
     }
 
+    /// As [`encode_row`](DType::encode_row), where the squared error of value `i` counts `importance[i]` times: such as the
+    /// mean square of what its column is multiplied with. Scales of quantized types are searched for that make the sum
+    /// small, also in the types of 32 values, which else have llama.cpp's bytes; Q8_0 and the plain types are the same
+    /// either way.
+    ///
+    /// `importance` has numbers that are finite and not below 0; only their ratios within a block count.
+    ///
+    /// # Panics
+    /// If `importance` is not as long as `x`.
+    pub fn encode_row_weighted(
+        self,
+        x: &[f32],
+        importance: &[f32],
+        out: &mut Vec<u8>,
+    ) -> Result<(), FormatError> {
+        assert_eq!(x.len(), importance.len(), "{}: importance of a row", self.name());
+        let Some(encode) = self.row().encode_weighted else { return self.encode_row(x, out) };
+        let n_bytes =
+            self.row_bytes(x.len()).ok_or(FormatError::RowLength { dtype: self, found: x.len() })?;
+        let start = out.len();
+        out.reserve(n_bytes);
+        encode(x, importance, out).inspect_err(|_| out.truncate(start))
+    }
+
     /// Whether [`encode_row`](DType::encode_row) knows the type.
     pub fn has_encoder(self) -> bool {
         self.row().encode.is_some()
@@ -292,6 +327,22 @@ trait EncodeBlock<const N: usize>: Block<N> {
     fn encode(x: &[f32; N]) -> Result<Self, usize>;
 }
 
+/// A block whose scales are searched for.
+trait SearchedBlock<const N: usize>: Block<N> {
+    const DTYPE: DType;
+
+    /// As [`EncodeBlock::encode`], with what the squared error of each value counts.
+    fn search(x: &[f32; N], importance: Option<&[f32; N]>) -> Result<Self, usize>;
+}
+
+impl<B: SearchedBlock<N>, const N: usize> EncodeBlock<N> for B {
+    const DTYPE: DType = B::DTYPE;
+
+    fn encode(x: &[f32; N]) -> Result<B, usize> {
+        B::search(x, None)
+    }
+}
+
 /// Views bytes as the blocks that lie there, at any alignment; `None` if they are no whole number of them.
 ///
 /// `B` is one of the block structs of this module.
@@ -307,15 +358,51 @@ fn decode_blocks<B: Block<N>, const N: usize>(bytes: &[u8], out: &mut [f32]) {
 }
 
 fn encode_blocks<B: EncodeBlock<N>, const N: usize>(x: &[f32], out: &mut Vec<u8>) -> Result<(), FormatError> {
-    for (i, x) in x.as_chunks::<N>().0.iter().enumerate() {
-        let block = B::encode(x).map_err(|j| FormatError::NotRepresentable {
-            dtype: B::DTYPE,
-            index: i * N + j,
-            found: x[j],
-        })?;
+    for (i, block) in x.as_chunks::<N>().0.iter().enumerate() {
+        let block = B::encode(block).map_err(|j| refused(B::DTYPE, x, i * N + j))?;
         out.extend_from_slice(bytemuck::bytes_of(&block));
     }
     Ok(())
+}
+
+fn encode_searched<B: SearchedBlock<N>, const N: usize>(
+    x: &[f32],
+    importance: &[f32],
+    out: &mut Vec<u8>,
+) -> Result<(), FormatError> {
+    let blocks = x.as_chunks::<N>().0.iter().zip(importance.as_chunks::<N>().0);
+    for (i, (block, importance)) in blocks.enumerate() {
+        let block = B::search(block, Some(importance))
+            .map_err(|j| refused(<B as SearchedBlock<N>>::DTYPE, x, i * N + j))?;
+        out.extend_from_slice(bytemuck::bytes_of(&block));
+    }
+    Ok(())
+}
+
+/// Encodes blocks of 32 eight at a time: `fit` finds scales and integers of up to eight, `block` makes the bytes of one of
+/// them. On an error `fit` says which block it was, and which of its values.
+fn encode_alone<F, B: bytemuck::NoUninit>(
+    dtype: DType,
+    x: &[f32],
+    importance: &[f32],
+    out: &mut Vec<u8>,
+    fit: impl Fn(&[[f32; 32]], &[[f32; 32]]) -> Result<F, (usize, usize)>,
+    block: impl Fn(&F, usize) -> B,
+) -> Result<(), FormatError> {
+    let (blocks, importance) = (x.as_chunks::<32>().0, importance.as_chunks::<32>().0);
+    let eights = blocks.chunks(lanes::N_LANES).zip(importance.chunks(lanes::N_LANES));
+    for (i, (blocks, importance)) in eights.enumerate() {
+        let fitted =
+            fit(blocks, importance).map_err(|(b, j)| refused(dtype, x, (i * lanes::N_LANES + b) * 32 + j))?;
+        for b in 0..blocks.len() {
+            out.extend_from_slice(bytemuck::bytes_of(&block(&fitted, b)));
+        }
+    }
+    Ok(())
+}
+
+fn refused(dtype: DType, x: &[f32], index: usize) -> FormatError {
+    FormatError::NotRepresentable { dtype, index, found: x[index] }
 }
 
 /// The f32 value of a half-precision number as blocks store it.

@@ -1,4 +1,4 @@
-//! The search for scales without minima: Q3_K and Q6_K.
+//! The search for scales without minima: Q3_K and Q6_K, and with an importance of columns Q4_0 and Q5_0.
 //!
 //! A super-block says x ≈ d·s·q with integers q for each value and s for each group, both of either sign and with one
 //! more below zero than above it. What is minimised is the weighted sum of squared errors. For given q a group's best
@@ -47,12 +47,13 @@ struct Steps {
     gain: Lanes,
 }
 
-/// Fits a super-block, of which `groups` are the groups.
+/// Fits a super-block, of which `groups` are the groups and `importance` says what the squared error of each value counts.
 ///
 /// On an error, the index of the value that cannot be represented: it is no finite number, or the largest one and the
 /// factor is not below the largest `F16`.
 pub(super) fn fit<const P: usize, const N: usize>(
     groups: &[[f32; N]],
+    importance: Option<&[[f32; N]]>,
     grid: &Grid,
 ) -> Result<Fitted<P, N>, usize> {
     let x = groups.as_flattened();
@@ -60,7 +61,9 @@ pub(super) fn fit<const P: usize, const N: usize>(
     if x[largest].abs() / grid.half / grid.scale > F16_MAX {
         return Err(largest);
     }
-    let parts: [Part<N>; P] = std::array::from_fn(|p| Part::new(&groups[p * N_LANES..]));
+    let parts: [Part<N>; P] = std::array::from_fn(|p| {
+        Part::new(&groups[p * N_LANES..], importance.map(|importance| &importance[p * N_LANES..]))
+    });
     let steps = parts.each_ref().map(|part| part.search(grid).step);
     let mut longest = 0.0f32;
     for &step in steps.as_flattened() {
@@ -81,6 +84,54 @@ pub(super) fn fit<const P: usize, const N: usize>(
         (block, error) = (next, next_error);
     }
     Ok(block)
+}
+
+/// Up to eight blocks that have a factor of their own and no other scales: Q4_0 and Q5_0.
+pub(super) struct FittedAlone<const N: usize> {
+    d: [f16; N_LANES],
+    q: [Lanes; N],
+}
+
+/// Fits up to eight blocks, each by itself.
+///
+/// On an error, which block, and the index of the value in it that cannot be represented.
+pub(super) fn fit_alone<const N: usize>(
+    blocks: &[[f32; N]],
+    importance: &[[f32; N]],
+    grid: &Grid,
+) -> Result<FittedAlone<N>, (usize, usize)> {
+    for (b, x) in blocks.iter().enumerate() {
+        let largest = largest(x).map_err(|i| (b, i))?;
+        if x[largest].abs() / grid.half > F16_MAX {
+            return Err((b, largest));
+        }
+    }
+    let part = Part::new(blocks, Some(importance));
+    let mut steps = part.search(grid);
+    let mut best = FittedAlone { d: [f16::ZERO; N_LANES], q: [[0.0; N_LANES]; N] };
+    let mut least = [f32::INFINITY; N_LANES];
+    // The factor is rounded, the integers with it; what is best for those integers may be another factor.
+    for _ in 0..2 {
+        let d = steps.step.map(to_f16);
+        let rounded = d.map(f16::to_f32);
+        let mut q = [[0.0; N_LANES]; N];
+        let errors = part.round(&rounded, grid.half, &mut q);
+        for l in 0..N_LANES {
+            if errors[l] < least[l] {
+                (least[l], best.d[l]) = (errors[l], d[l]);
+                best.q.iter_mut().zip(&q).for_each(|(best, q)| best[l] = q[l]);
+            }
+        }
+        steps = part.fit(&rounded.map(inverse), grid.half);
+    }
+    Ok(best)
+}
+
+impl<const N: usize> FittedAlone<N> {
+    /// The factor of block `b`, and its integers plus `half`.
+    pub(super) fn block(&self, b: usize, grid: &Grid) -> (f16, [u8; N]) {
+        (self.d[b], self.q.map(|q| (q[b] + grid.half) as u8))
+    }
 }
 
 impl<const P: usize, const N: usize> Fitted<P, N> {
@@ -131,7 +182,7 @@ impl<const P: usize, const N: usize> Fitted<P, N> {
 }
 
 impl<const N: usize> Part<N> {
-    fn new(groups: &[[f32; N]]) -> Part<N> {
+    fn new(groups: &[[f32; N]], importance: Option<&[[f32; N]]>) -> Part<N> {
         let x = by_value(groups);
         let mut extreme = x[0];
         for x in &x {
@@ -139,7 +190,7 @@ impl<const N: usize> Part<N> {
                 extreme[l] = if x[l].abs() > extreme[l].abs() { x[l] } else { extreme[l] };
             }
         }
-        Part { w: weights(&x), x, extreme }
+        Part { w: weights(&x, importance), x, extreme }
     }
 
     /// Least squares for the integers of the grid `x · inverse`.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod encoding;
+mod weighted;
 
 #[test]
 fn names_and_numbers_lead_back() {

@@ -29,7 +29,6 @@ pub(crate) trait Content {
 }
 
 impl Content for ModelFile {
-    /// The file's own bytes where nothing changes.
     fn encode(
         &self,
         weight: &Weight,
@@ -37,52 +36,67 @@ impl Content for ModelFile {
         dtype: DType,
         sink: Sink<'_>,
     ) -> Result<(), Error> {
-        if weight.dtype == dtype && weight.orientation == orientation {
-            return sink(&weight.data);
-        }
-        if weight.shape.len() > 2 {
-            for part in weight.sources() {
-                let shape = vec![part.rows, part.cols];
-                self.encode(&Weight { shape, data: part.data, ..weight.clone() }, orientation, dtype, sink)?;
-            }
-            return Ok(());
-        }
-        let (rows, cols) = match *weight.shape {
-            [rows, cols] => (rows, cols),
-            _ => (1, weight.shape.iter().product()),
-        };
-        let (stored_rows, stored_cols) = match weight.orientation {
-            Orientation::RowMajor => (rows, cols),
-            Orientation::Transposed => (cols, rows),
-        };
-        let row_bytes = (weight.data.len() / stored_rows.max(1)).max(1);
-        if weight.orientation == orientation {
-            let encode = |rows: Range<usize>| {
-                let mut row = vec![0.0; stored_cols];
-                let mut encoded = Vec::new();
-                for bytes in weight.data.chunks_exact(row_bytes).skip(rows.start).take(rows.len()) {
-                    weight.dtype.decode_row(bytes, &mut row);
-                    dtype.encode_row(&row, &mut encoded)?;
-                }
-                Ok(encoded)
-            };
-            return in_order(stored_rows, stored_cols, encode, sink);
-        }
-        // Only low-rank matrices are ever transposed: small enough to be held whole.
-        let mut transposed = vec![0.0; stored_rows * stored_cols];
-        let mut row = vec![0.0; stored_cols];
-        for (i, bytes) in weight.data.chunks_exact(row_bytes).enumerate() {
-            weight.dtype.decode_row(bytes, &mut row);
-            row.iter().enumerate().for_each(|(j, &value)| transposed[j * stored_rows + i] = value);
-        }
-        let mut encoded = Vec::new();
-        for row in transposed.chunks_exact(stored_rows.max(1)) {
-            dtype.encode_row(row, &mut encoded)?;
-        }
-        sink(&encoded)
+        encode_weighted(weight, orientation, dtype, None, sink)
     }
 
     fn check(&self) -> Result<(), Error> {
         Ok(self.check_intact()?)
     }
+}
+
+/// A weight of a file: its own bytes where nothing changes, else rows encoded so that the errors in each column count as
+/// `importance` says.
+pub(super) fn encode_weighted(
+    weight: &Weight,
+    orientation: Orientation,
+    dtype: DType,
+    importance: Option<&[f32]>,
+    sink: Sink<'_>,
+) -> Result<(), Error> {
+    if weight.dtype == dtype && weight.orientation == orientation {
+        return sink(&weight.data);
+    }
+    if weight.shape.len() > 2 {
+        for part in weight.sources() {
+            let part = Weight { shape: vec![part.rows, part.cols], data: part.data, ..weight.clone() };
+            encode_weighted(&part, orientation, dtype, importance, sink)?;
+        }
+        return Ok(());
+    }
+    let (rows, cols) = match *weight.shape {
+        [rows, cols] => (rows, cols),
+        _ => (1, weight.shape.iter().product()),
+    };
+    let (stored_rows, stored_cols) = match weight.orientation {
+        Orientation::RowMajor => (rows, cols),
+        Orientation::Transposed => (cols, rows),
+    };
+    let row_bytes = (weight.data.len() / stored_rows.max(1)).max(1);
+    if weight.orientation == orientation {
+        let encode = |rows: Range<usize>| {
+            let mut row = vec![0.0; stored_cols];
+            let mut encoded = Vec::new();
+            for bytes in weight.data.chunks_exact(row_bytes).skip(rows.start).take(rows.len()) {
+                weight.dtype.decode_row(bytes, &mut row);
+                match importance {
+                    Some(importance) => dtype.encode_row_weighted(&row, importance, &mut encoded)?,
+                    None => dtype.encode_row(&row, &mut encoded)?,
+                }
+            }
+            Ok(encoded)
+        };
+        return in_order(stored_rows, stored_cols, encode, sink);
+    }
+    // Only low-rank matrices are ever transposed: small enough to be held whole.
+    let mut transposed = vec![0.0; stored_rows * stored_cols];
+    let mut row = vec![0.0; stored_cols];
+    for (i, bytes) in weight.data.chunks_exact(row_bytes).enumerate() {
+        weight.dtype.decode_row(bytes, &mut row);
+        row.iter().enumerate().for_each(|(j, &value)| transposed[j * stored_rows + i] = value);
+    }
+    let mut encoded = Vec::new();
+    for row in transposed.chunks_exact(stored_rows.max(1)) {
+        dtype.encode_row(row, &mut encoded)?;
+    }
+    sink(&encoded)
 }

@@ -9,6 +9,8 @@ use wingbeat_model::{Config, GgufName, Kind, Layout, Version, Weight};
 
 /// Context length that llama.cpp's converter writes for RWKV-7: there is no limit.
 const CONTEXT_LENGTH: u32 = 1 << 20;
+/// What data are aligned to where the metadata do not say.
+const ALIGNMENT: u64 = 32;
 /// Version of the quantized blocks' layout.
 const QUANTIZATION_VERSION: u32 = 2;
 
@@ -24,6 +26,23 @@ pub(super) fn write(
     writer.finish()?;
     let has_vocabulary = metadata.get("tokenizer.ggml.tokens").is_some();
     Ok(Converted { format: Target::Gguf, n_tensors: items.len(), has_vocabulary })
+}
+
+/// The length of the file that [`write`] would write.
+pub(super) fn file_bytes(job: &Job<'_>) -> Result<u64, Error> {
+    let specs: Vec<TensorSpec> = items(job).into_iter().map(|item| item.spec).collect();
+    Ok(gguf::file_bytes(job.target, &metadata(job), &specs)?)
+}
+
+/// The tensors of the file, and the (first) weight that each is made of.
+pub(super) fn tensors<'a>(job: &'a Job<'a>) -> impl Iterator<Item = (&'a Weight, TensorSpec)> {
+    items(job).into_iter().filter_map(|item| Some((item.parts.first()?.weight, item.spec)))
+}
+
+/// What the tensors' bytes are a multiple of.
+pub(super) fn alignment(job: &Job<'_>) -> u64 {
+    let kept = job.gguf_source().and_then(|source| source.metadata().u64("general.alignment"));
+    kept.unwrap_or(ALIGNMENT).max(1)
 }
 
 fn items<'a>(job: &'a Job<'a>) -> Vec<Item<'a>> {
@@ -81,7 +100,8 @@ fn file_type(job: &Job<'_>) -> Option<u32> {
         let weight = job.weights.iter().find(|w| w.row.name == "att.key.weight")?;
         Mix::file_type_of(job.matrix_type(weight))
     };
-    job.mix.map(Mix::file_type).or_else(kept).or_else(of_matrices)
+    let planned = job.plan.and_then(|plan| plan.file_type);
+    planned.or(job.mix.map(Mix::file_type)).or_else(kept).or_else(of_matrices)
 }
 
 /// The source's own metadata if it is a GGUF, completed with what llama.cpp asks for.

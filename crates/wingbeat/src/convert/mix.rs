@@ -74,6 +74,11 @@ impl Mix {
         self.matrices
     }
 
+    /// Whether most matrices are of a type that has scales for parts of a block.
+    pub(super) fn is_of_k_types(self) -> bool {
+        matches!(self.matrices, DType::Q2K | DType::Q3K | DType::Q4K | DType::Q5K | DType::Q6K)
+    }
+
     /// The type of a weight that is a matrix, where its rows allow it.
     pub(super) fn of(self, weight: &Weight) -> DType {
         if weight.row.name == "head.weight" { self.head } else { self.matrices }

@@ -13,7 +13,10 @@ mod gguf;
 mod hugging_face;
 mod mix;
 mod official;
+mod plan;
 mod pth;
+mod quantize;
+mod recipe;
 mod rwkv_cpp;
 mod safetensors;
 mod target;
@@ -21,10 +24,13 @@ mod target;
 pub(crate) use blocks::in_order;
 pub(crate) use content::{Content, Sink};
 pub use mix::Mix;
+pub use quantize::{Goal, QuantizeOptions, Quantized, TypeShare, quantize};
+pub use recipe::Recipe;
 pub use target::Target;
 
 use crate::{Adapter, Error, adapter::merge, model::vocabulary_of};
 use change::Change;
+use plan::{Plan, Planned};
 use std::path::Path;
 use wingbeat_backend::Orientation;
 use wingbeat_format::{DType, FileFormat, FormatError, ModelFile, TensorSpec};
@@ -73,6 +79,17 @@ pub fn convert(
     options: &ConvertOptions,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Converted, Error> {
+    convert_by(source, target, options, &mut |_| Ok(None), progress)
+}
+
+/// As [`convert`]; `planning` sees the job before anything is written, and may say more about its matrices.
+fn convert_by(
+    source: &ModelFile,
+    target: &Path,
+    options: &ConvertOptions,
+    planning: &mut dyn FnMut(&Job<'_>) -> Result<Option<Plan>, Error>,
+    progress: &mut dyn FnMut(usize, usize) -> bool,
+) -> Result<Converted, Error> {
     let format = match options.to.or_else(|| Target::of(target)) {
         Some(format) => format,
         None => {
@@ -107,8 +124,15 @@ pub fn convert(
         vocabulary,
         replaces_vocabulary: options.vocabulary.is_some(),
         mix: options.mix,
+        plan: None,
     };
-    job.write(format, progress)
+    match planning(&job)? {
+        None => job.write(format, progress),
+        Some(plan) => {
+            let content = Planned { file: source, plan: &plan };
+            Job { content: &content, plan: Some(&plan), ..job }.write(format, progress)
+        }
+    }
 }
 
 fn refused(target: &Path, why: String) -> Error {
@@ -116,6 +140,7 @@ fn refused(target: &Path, why: String) -> Error {
 }
 
 /// A model being written.
+#[derive(Clone)]
 pub(crate) struct Job<'a> {
     /// The file that is converted, for its metadata; none where the model comes from elsewhere.
     pub(crate) source: Option<&'a ModelFile>,
@@ -130,6 +155,8 @@ pub(crate) struct Job<'a> {
     pub(crate) replaces_vocabulary: bool,
     /// Types of the matrices; none keeps each one's.
     pub(crate) mix: Option<Mix>,
+    /// Types of single matrices, which go before those.
+    pub(crate) plan: Option<&'a Plan>,
 }
 
 /// A tensor to be written: parts of the source that follow each other.
@@ -176,6 +203,9 @@ impl Job<'_> {
     /// The type of a matrix in the target: the one asked for, or its own; where its rows are no whole blocks of a
     /// quantized type, another one.
     fn matrix_type(&self, weight: &Weight) -> DType {
+        if let Some(dtype) = self.plan.and_then(|plan| plan.dtype(weight)) {
+            return dtype;
+        }
         let dtype = self.mix.map_or(weight.dtype, |mix| mix.of(weight));
         let cols = weight.shape.get(1).copied().unwrap_or(1);
         mix::fitting(dtype, cols)

@@ -97,6 +97,7 @@ impl SyntheticModel {
             vocabulary: None,
             replaces_vocabulary: false,
             mix: Some(self.mix),
+            plan: None,
         };
         job.write(format, progress)
     }

@@ -5,7 +5,7 @@
 use std::mem::offset_of;
 
 use super::affine::{self, Fitted, Grid};
-use super::{Block, DType, EncodeBlock, f16_le};
+use super::{Block, DType, SearchedBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -55,11 +55,12 @@ impl Block<LEN> for BlockQ2K {
 
 const GRID: Grid = Grid { high: 3.0, scale: 15.0, reach: 6, stride: 0.125 };
 
-impl EncodeBlock<LEN> for BlockQ2K {
+impl SearchedBlock<LEN> for BlockQ2K {
     const DTYPE: DType = DType::Q2K;
 
-    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
-        let fitted: Fitted<2, GROUP> = affine::fit(x.as_chunks().0, &GRID)?;
+    fn search(x: &[f32; LEN], importance: Option<&[f32; LEN]>) -> Result<Self, usize> {
+        let fitted: Fitted<2, GROUP> =
+            affine::fit(x.as_chunks().0, importance.map(|i| i.as_chunks().0), &GRID)?;
         let mut qs = [0; LEN / 4];
         for (i, byte) in qs.iter_mut().enumerate() {
             let (half, i) = (i / QUARTER, i % QUARTER);

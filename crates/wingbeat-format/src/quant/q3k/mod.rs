@@ -5,7 +5,7 @@
 use std::mem::offset_of;
 
 use super::signed::{self, Fitted, Grid};
-use super::{Block, DType, EncodeBlock, f16_le};
+use super::{Block, DType, SearchedBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -73,11 +73,12 @@ impl Block<LEN> for BlockQ3K {
 
 const GRID: Grid = Grid { half: 4.0, scale: 32.0, reach: 7, stride: 0.125 };
 
-impl EncodeBlock<LEN> for BlockQ3K {
+impl SearchedBlock<LEN> for BlockQ3K {
     const DTYPE: DType = DType::Q3K;
 
-    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
-        let fitted: Fitted<2, GROUP> = signed::fit(x.as_chunks().0, &GRID)?;
+    fn search(x: &[f32; LEN], importance: Option<&[f32; LEN]>) -> Result<Self, usize> {
+        let fitted: Fitted<2, GROUP> =
+            signed::fit(x.as_chunks().0, importance.map(|i| i.as_chunks().0), &GRID)?;
         let (mut hmask, mut qs, mut scales) = ([0; LEN / 8], [0; LEN / 4], [0; 12]);
         for g in 0..LEN / GROUP {
             let (half, quarter) = (g / 8, g % 8 / 2);

@@ -1,14 +1,15 @@
 //! Q4_0: 32 four-bit integers and their scale; ggml's `block_q4_0`.
 //!
 //! value = d · (q − 8). The low halves of the bytes are the first 16 values, the high halves the others.
-//! Encoding is bit for bit that of llama.cpp's reference quantizer.
+//! Encoding is bit for bit that of llama.cpp's reference quantizer, unless it is weighted.
 
 use std::mem::offset_of;
 
 use half::f16;
 
 use super::lanes::largest;
-use super::{Block, DType, EncodeBlock, f16_le};
+use super::signed::{self, Grid};
+use super::{Block, DType, EncodeBlock, FormatError, encode_alone, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -45,8 +46,25 @@ impl EncodeBlock<LEN> for BlockQ4_0 {
 
     fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
         let (d, q) = signed_integers(x, 8)?;
-        Ok(BlockQ4_0 { d: d.to_le_bytes(), qs: std::array::from_fn(|i| q[i] | q[i + LEN / 2] << 4) })
+        Ok(BlockQ4_0::of(d, &q))
     }
+}
+
+impl BlockQ4_0 {
+    fn of(d: f16, q: &[u8; LEN]) -> BlockQ4_0 {
+        BlockQ4_0 { d: d.to_le_bytes(), qs: std::array::from_fn(|i| q[i] | q[i + LEN / 2] << 4) }
+    }
+}
+
+const GRID: Grid = Grid { half: 8.0, scale: 1.0, reach: 7, stride: 0.125 };
+
+/// With the scales that make the weighted error small.
+pub(super) fn encode_weighted(x: &[f32], importance: &[f32], out: &mut Vec<u8>) -> Result<(), FormatError> {
+    let fit = |x: &[_], importance: &[_]| signed::fit_alone(x, importance, &GRID);
+    encode_alone(DType::Q4_0, x, importance, out, fit, |fitted, b| {
+        let (d, q) = fitted.block(b, &GRID);
+        BlockQ4_0::of(d, &q)
+    })
 }
 
 /// The scale that makes the value of the largest magnitude the lowest integer, and the integers plus `half`, 0 …

@@ -1,14 +1,15 @@
 //! Q4_1: 32 four-bit integers, their scale and their minimum; ggml's `block_q4_1`.
 //!
 //! value = d · q + m. The low halves of the bytes are the first 16 values, the high halves the others.
-//! Encoding is bit for bit that of llama.cpp's reference quantizer.
+//! Encoding is bit for bit that of llama.cpp's reference quantizer, unless it is weighted.
 
 use std::mem::offset_of;
 
 use half::f16;
 
+use super::affine::{self, Grid};
 use super::lanes::{largest, lower, upper};
-use super::{Block, DType, EncodeBlock, f16_le};
+use super::{Block, DType, EncodeBlock, FormatError, encode_alone, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -47,9 +48,26 @@ impl EncodeBlock<LEN> for BlockQ4_1 {
 
     fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
         let (d, m, q) = integers_above(x, 15)?;
-        let qs = std::array::from_fn(|i| q[i] | q[i + LEN / 2] << 4);
-        Ok(BlockQ4_1 { d: d.to_le_bytes(), m: m.to_le_bytes(), qs })
+        Ok(BlockQ4_1::of(d, m, &q))
     }
+}
+
+impl BlockQ4_1 {
+    fn of(d: f16, m: f16, q: &[u8; LEN]) -> BlockQ4_1 {
+        let qs = std::array::from_fn(|i| q[i] | q[i + LEN / 2] << 4);
+        BlockQ4_1 { d: d.to_le_bytes(), m: m.to_le_bytes(), qs }
+    }
+}
+
+const GRID: Grid = Grid { high: 15.0, scale: 1.0, reach: 6, stride: 0.125 };
+
+/// With the scales and minima that make the weighted error small.
+pub(super) fn encode_weighted(x: &[f32], importance: &[f32], out: &mut Vec<u8>) -> Result<(), FormatError> {
+    let fit = |x: &[_], importance: &[_]| affine::fit_alone(x, importance, &GRID);
+    encode_alone(DType::Q4_1, x, importance, out, fit, |fitted, b| {
+        let (d, m, q) = fitted.block(b);
+        BlockQ4_1::of(d, m, &q)
+    })
 }
 
 /// The scale that divides the range of the values into `high` steps, the least value, and the integers, 0 … `high`:

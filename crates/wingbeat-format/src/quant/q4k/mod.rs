@@ -7,7 +7,7 @@ use std::mem::offset_of;
 
 use super::affine::{self, Fitted, Grid};
 use super::k_scales::{pack, scale_min};
-use super::{Block, DType, EncodeBlock, f16_le};
+use super::{Block, DType, SearchedBlock, f16_le};
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -67,11 +67,12 @@ impl Block<LEN> for BlockQ4K {
 
 const GRID: Grid = Grid { high: 15.0, scale: 63.0, reach: 8, stride: 0.125 };
 
-impl EncodeBlock<LEN> for BlockQ4K {
+impl SearchedBlock<LEN> for BlockQ4K {
     const DTYPE: DType = DType::Q4K;
 
-    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
-        let fitted: Fitted<1, GROUP> = affine::fit(x.as_chunks().0, &GRID)?;
+    fn search(x: &[f32; LEN], importance: Option<&[f32; LEN]>) -> Result<Self, usize> {
+        let fitted: Fitted<1, GROUP> =
+            affine::fit(x.as_chunks().0, importance.map(|i| i.as_chunks().0), &GRID)?;
         let mut qs = [0; LEN / 2];
         for (i, byte) in qs.iter_mut().enumerate() {
             let (pair, i) = (i / GROUP, i % GROUP);

@@ -1,12 +1,15 @@
 //! Q5_0: 32 five-bit integers and their scale; ggml's `block_q5_0`.
 //!
 //! value = d · (q − 16). The low four bits lie as in Q4_0, the fifth bits of all values together before them.
-//! Encoding is bit for bit that of llama.cpp's reference quantizer.
+//! Encoding is bit for bit that of llama.cpp's reference quantizer, unless it is weighted.
 
 use std::mem::offset_of;
 
+use half::f16;
+
 use super::q4_0::signed_integers;
-use super::{Block, DType, EncodeBlock, f16_le};
+use super::signed::{self, Grid};
+use super::{Block, DType, EncodeBlock, FormatError, encode_alone, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -56,7 +59,24 @@ impl EncodeBlock<LEN> for BlockQ5_0 {
 
     fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
         let (d, q) = signed_integers(x, 16)?;
-        let (qh, qs) = pack_five_bits(&q);
-        Ok(BlockQ5_0 { d: d.to_le_bytes(), qh, qs })
+        Ok(BlockQ5_0::of(d, &q))
     }
+}
+
+impl BlockQ5_0 {
+    fn of(d: f16, q: &[u8; LEN]) -> BlockQ5_0 {
+        let (qh, qs) = pack_five_bits(q);
+        BlockQ5_0 { d: d.to_le_bytes(), qh, qs }
+    }
+}
+
+const GRID: Grid = Grid { half: 16.0, scale: 1.0, reach: 7, stride: 0.125 };
+
+/// With the scales that make the weighted error small.
+pub(super) fn encode_weighted(x: &[f32], importance: &[f32], out: &mut Vec<u8>) -> Result<(), FormatError> {
+    let fit = |x: &[_], importance: &[_]| signed::fit_alone(x, importance, &GRID);
+    encode_alone(DType::Q5_0, x, importance, out, fit, |fitted, b| {
+        let (d, q) = fitted.block(b, &GRID);
+        BlockQ5_0::of(d, &q)
+    })
 }

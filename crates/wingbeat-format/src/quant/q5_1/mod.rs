@@ -1,13 +1,16 @@
 //! Q5_1: 32 five-bit integers, their scale and their minimum; ggml's `block_q5_1`.
 //!
 //! value = d · q + m. The integers are stored as in Q5_0. Encoding is bit for bit that of llama.cpp's
-//! reference quantizer.
+//! reference quantizer, unless it is weighted.
 
 use std::mem::offset_of;
 
+use half::f16;
+
+use super::affine::{self, Grid};
 use super::q4_1::integers_above;
 use super::q5_0::{five_bits, pack_five_bits};
-use super::{Block, DType, EncodeBlock, f16_le};
+use super::{Block, DType, EncodeBlock, FormatError, encode_alone, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -47,7 +50,24 @@ impl EncodeBlock<LEN> for BlockQ5_1 {
 
     fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
         let (d, m, q) = integers_above(x, 31)?;
-        let (qh, qs) = pack_five_bits(&q);
-        Ok(BlockQ5_1 { d: d.to_le_bytes(), m: m.to_le_bytes(), qh, qs })
+        Ok(BlockQ5_1::of(d, m, &q))
     }
+}
+
+impl BlockQ5_1 {
+    fn of(d: f16, m: f16, q: &[u8; LEN]) -> BlockQ5_1 {
+        let (qh, qs) = pack_five_bits(q);
+        BlockQ5_1 { d: d.to_le_bytes(), m: m.to_le_bytes(), qh, qs }
+    }
+}
+
+const GRID: Grid = Grid { high: 31.0, scale: 1.0, reach: 6, stride: 0.125 };
+
+/// With the scales and minima that make the weighted error small.
+pub(super) fn encode_weighted(x: &[f32], importance: &[f32], out: &mut Vec<u8>) -> Result<(), FormatError> {
+    let fit = |x: &[_], importance: &[_]| affine::fit_alone(x, importance, &GRID);
+    encode_alone(DType::Q5_1, x, importance, out, fit, |fitted, b| {
+        let (d, m, q) = fitted.block(b);
+        BlockQ5_1::of(d, m, &q)
+    })
 }

@@ -7,7 +7,7 @@ use std::mem::offset_of;
 
 use super::affine::{self, Fitted, Grid};
 use super::k_scales::{pack, scale_min};
-use super::{Block, DType, EncodeBlock, f16_le};
+use super::{Block, DType, SearchedBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -64,11 +64,12 @@ impl Block<LEN> for BlockQ5K {
 
 const GRID: Grid = Grid { high: 31.0, scale: 63.0, reach: 6, stride: 0.125 };
 
-impl EncodeBlock<LEN> for BlockQ5K {
+impl SearchedBlock<LEN> for BlockQ5K {
     const DTYPE: DType = DType::Q5K;
 
-    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
-        let fitted: Fitted<1, GROUP> = affine::fit(x.as_chunks().0, &GRID)?;
+    fn search(x: &[f32; LEN], importance: Option<&[f32; LEN]>) -> Result<Self, usize> {
+        let fitted: Fitted<1, GROUP> =
+            affine::fit(x.as_chunks().0, importance.map(|i| i.as_chunks().0), &GRID)?;
         let (mut qs, mut qh) = ([0; LEN / 2], [0; LEN / 8]);
         for g in 0..LEN / GROUP {
             for i in 0..GROUP {

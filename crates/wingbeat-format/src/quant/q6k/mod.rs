@@ -5,7 +5,7 @@
 use std::mem::offset_of;
 
 use super::signed::{self, Fitted, Grid};
-use super::{Block, DType, EncodeBlock, f16_le};
+use super::{Block, DType, SearchedBlock, f16_le};
 
 #[cfg(test)]
 mod tests;
@@ -60,11 +60,12 @@ impl Block<LEN> for BlockQ6K {
 
 const GRID: Grid = Grid { half: 32.0, scale: 128.0, reach: 7, stride: 0.125 };
 
-impl EncodeBlock<LEN> for BlockQ6K {
+impl SearchedBlock<LEN> for BlockQ6K {
     const DTYPE: DType = DType::Q6K;
 
-    fn encode(x: &[f32; LEN]) -> Result<Self, usize> {
-        let fitted: Fitted<2, GROUP> = signed::fit(x.as_chunks().0, &GRID)?;
+    fn search(x: &[f32; LEN], importance: Option<&[f32; LEN]>) -> Result<Self, usize> {
+        let fitted: Fitted<2, GROUP> =
+            signed::fit(x.as_chunks().0, importance.map(|i| i.as_chunks().0), &GRID)?;
         let (mut ql, mut qh) = ([0; LEN / 2], [0; LEN / 4]);
         for g in 0..LEN / GROUP {
             let (half, quarter) = (g / 8, g % 8 / 2);
