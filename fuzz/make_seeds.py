@@ -115,6 +115,58 @@ def make_safetensors():
     save("safetensors", "vocabulary", safetensors({"wingbeat.vocabulary": vocabulary}, tensors[:1]))
 
 
+# rwkv.cpp: type numbers, values in a block, bytes of one.
+BIN_TYPES = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 7: (32, 22), 8: (32, 24), 9: (32, 34)}
+
+
+def rwkv_cpp(tensors, version=101, n_vocab=2, n_embed=2, n_layer=1):
+    out = struct.pack("<6I", 0x67676D66, version, n_vocab, n_embed, n_layer, 0)
+    for name, dims, kind in tensors:
+        length, size = BIN_TYPES.get(kind, (1, 1))
+        n = 1
+        for dim in dims:
+            n *= dim
+        out += struct.pack("<3I", len(dims), len(name), kind) + struct.pack(f"<{len(dims)}I", *dims) + name.encode()
+        out += b"".join(struct.pack("<f", -0.5 - i % 7) for i in range(n)) if kind == 0 else bytes(n // length * size)
+    return out
+
+
+def make_rwkv_cpp():
+    types = [(f"t{kind}", [length, 2], kind) for kind, (length, _) in BIN_TYPES.items()]
+    save("rwkv_cpp", "types", rwkv_cpp(types))
+    save("rwkv_cpp", "old", rwkv_cpp([("a", [3], 0), ("b", [2, 1, 2], 1)], 100))
+    save("rwkv_cpp", "given-up", rwkv_cpp([("a", [32], 4)]))
+    norms = [(f"blocks.0.ln{i}.{part}", [2], 0) for i in range(3) for part in ("weight", "bias")]
+    mixes = [(f"blocks.0.{name}", [2], 0) for name in ("att.time_decay", "att.time_first", "att.time_mix_k",
+        "att.time_mix_v", "att.time_mix_r", "ffn.time_mix_k", "ffn.time_mix_r")]  # fmt: skip
+    square = [(f"blocks.0.att.{name}.weight", [2, 2], 0) for name in ("receptance", "key", "value", "output")]
+    ffn = [(f"blocks.0.ffn.{name}.weight", [2, 2], 0) for name in ("key", "receptance", "value")]
+    outside = [("emb.weight", [2, 2], 0), ("ln_out.weight", [2], 0), ("ln_out.bias", [2], 0), ("head.weight", [2, 2], 0)]
+    save("rwkv_cpp", "model", rwkv_cpp([*norms, *mixes, *square, *ffn, *outside]))
+
+
+def folder(files):
+    return b"".join(f"{name} {len(data)}\n".encode() + data for name, data in files)
+
+
+def make_folders():
+    whole = safetensors({"format": "pt"}, [("model.norm.weight", "F32", [2], 8)])
+    other = safetensors(None, [("lm_head.weight", "F32", [1, 2], 8)])
+    shards = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    weight_map = {"model.norm.weight": shards[0], "lm_head.weight": shards[1]}
+    index = json.dumps({"metadata": {"total_size": 16}, "weight_map": weight_map}).encode()
+    config = json.dumps({"head_dim": 64, "norm_eps": 1e-5, "attn": None, "value_dim": [1, 2], "tied": True, "n": -1}).encode()
+    template = json.dumps({"chat_template": [{"name": "default", "template": "{{ m }}"}]}).encode()
+    beside = [("config.json", config), ("tokenizer_config.json", template), ("rwkv_vocab_v20230424.txt", b"1 'a' 1\n")]
+    save("folder", "single", folder([("model.safetensors", whole), *beside]))
+    save("folder", "sharded", folder([("model.safetensors.index.json", index), (shards[0], whole), (shards[1], other), *beside]))
+    save("folder", "shard-missing", folder([("model.safetensors.index.json", index), (shards[0], whole)]))
+    outside = json.dumps({"weight_map": {"a": "../../etc/passwd"}}).encode()
+    save("folder", "outside", folder([("model.safetensors.index.json", outside)]))
+    save("folder", "two", folder([("a.st", whole), ("b.st", other)]))
+    save("folder", "jinja", folder([("x.safetensors", whole), ("chat_template.jinja", b"{{ m }}"), ("vocab.txt", b"1 'b' 1\n")]))
+
+
 # Checkpoints: the instructions of a pickle.
 
 
@@ -129,6 +181,18 @@ def tensor(kind, key, n, offset, shape, strides):
     return b"ctorch._utils\n_rebuild_tensor_v2\n" + storage + view + b"\x89ccollections\nOrderedDict\n)RtR"
 
 
+def stored(entries):
+    """A zip archive, nothing in it compressed."""
+    out, directory = b"", b""
+    for name, data in entries:
+        name = f"m/{name}".encode()
+        sizes = bytes(4) + struct.pack("<IIH", len(data), len(data), len(name))
+        directory += b"PK\x01\x02" + bytes(12) + sizes + bytes(12) + struct.pack("<I", len(out)) + name
+        out += b"PK\x03\x04" + bytes(10) + sizes + bytes(2) + name + data
+    end = struct.pack("<HHIIH", len(entries), len(entries), len(directory), len(out), 0)
+    return out + directory + b"PK\x05\x06" + bytes(4) + end
+
+
 def make_pth():
     fixtures = ROOT / "crates/wingbeat-format/tests/fixtures"
     shutil.copyfile(fixtures / "nested.pth", CORPUS / "pth" / "nested")
@@ -139,6 +203,7 @@ def make_pth():
     parameter = b"ctorch._utils\n_rebuild_parameter\n(" + whole + b"\x88ccollections\nOrderedDict\n)RtR"
     save("pth", "state-dict", b"\x80\x02}" + text("state_dict") + b"ccollections\nOrderedDict\n)R" + text("w") + parameter + b"s}b" + b"s.")
     save("pth", "system", b"\x80\x02cos\nsystem\n" + text("id") + b"\x85R.")
+    save("pth", "metadata", stored([("data.pkl", b"\x80\x02}."), ("version", b"3\n"), ("extra/wingbeat.json", b'{"a":"b"}')]))
     for protocol in range(2, 6):
         plain = OrderedDict(a=[1, -1, 1 << 40, 1 << 70, 0.5, None, True, b"bytes", "é" * 300, (1, 2, 3, 4), {}])
         save("pth", f"protocol-{protocol}", pickle.dumps(plain, protocol=protocol))
@@ -179,5 +244,5 @@ def make_vocabularies():
         save("tokenizer", name, b"\1" + struct.pack("<H", len(vocabulary)) + vocabulary + b"abcdeabcab\xff\xfeab" * 4)
 
 
-for make in (make_gguf, make_safetensors, make_pth, make_vocabularies):
+for make in (make_gguf, make_safetensors, make_pth, make_rwkv_cpp, make_folders, make_vocabularies):
     make()

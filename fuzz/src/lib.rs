@@ -29,17 +29,20 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use wingbeat::{Device, Model, ModelOptions, vocabulary_of};
-use wingbeat_format::{FileFormat, FormatError, ModelFile};
+use wingbeat_format::{Bytes, FileFormat, FormatError, ModelFile};
+use wingbeat_model::Catalog;
 use wingbeat_tokenizer::{Tokenizer, TokenizerError, Vocabulary};
 
 /// A target: takes any bytes and must not panic.
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its folder of seeds.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("gguf", gguf),
     ("safetensors", safetensors),
     ("pth", pth),
+    ("rwkv_cpp", rwkv_cpp),
+    ("folder", folder),
     ("vocabulary", vocabulary),
     ("tokenizer", tokenizer),
     ("state", state),
@@ -67,6 +70,35 @@ pub fn pth(data: &[u8]) {
     let storage = [0; 64];
     let entries = [("data.pkl", data), ("version", &b"3\n"[..]), ("data/0", &storage), ("data/1", &storage)];
     read(&archive::stored(&entries));
+}
+
+/// Reads an rwkv.cpp file.
+pub fn rwkv_cpp(data: &[u8]) {
+    if data.starts_with(b"fmgg") {
+        read(data);
+    }
+}
+
+/// Reads a folder: its files, each after a line with its name and its length. Shards that are short of bytes are
+/// named, and a name is never followed out of the folder.
+pub fn folder(data: &[u8]) {
+    let mut files = Vec::new();
+    let mut rest = data;
+    while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
+        let (line, after) = (&rest[..end], &rest[end + 1..]);
+        let Some((name, length)) = std::str::from_utf8(line).ok().and_then(|line| line.rsplit_once(' '))
+        else {
+            break;
+        };
+        let n_bytes = length.parse::<usize>().map_or(after.len(), |n| n.min(after.len()));
+        files.push((name.to_owned(), Bytes::from_vec(after[..n_bytes].to_vec())));
+        rest = &after[n_bytes..];
+    }
+    if let Some(file) = ok(ModelFile::from_files("some/fuzzed", files)) {
+        let n_bytes: usize = file.parts().iter().map(|part| part.bytes.len()).sum();
+        assert!(!file.parts().is_empty() && file.len_bytes() == n_bytes as u64);
+        look_at(&file);
+    }
 }
 
 /// Reads a vocabulary: the first byte says in which form. What can be read can be written and read again.
@@ -164,7 +196,13 @@ fn ok<T, E: std::error::Error>(result: Result<T, E>) -> Option<T> {
 /// Reads a file of any format and looks at all that it has.
 fn read(data: &[u8]) {
     let file: Result<ModelFile, FormatError> = ModelFile::from_vec("fuzzed", data.to_vec());
-    let Some(file) = ok(file) else { return };
+    if let Some(file) = ok(file) {
+        look_at(&file);
+    }
+}
+
+/// Looks at all that a file has, and at the model that it may be.
+fn look_at(file: &ModelFile) {
     assert!(!format!("{file:?}").contains('\n'));
     for tensor in file.tensors() {
         assert!(file.tensor(&tensor.name).is_some_and(|found| std::ptr::eq(found, tensor)));
@@ -178,7 +216,11 @@ fn read(data: &[u8]) {
         assert!(file.metadata().get(key).is_some_and(|found| std::ptr::eq(found, value)));
     }
     if file.format() != FileFormat::Pth {
-        ok(vocabulary_of(&file));
+        ok(vocabulary_of(file));
+    }
+    // Names, shapes and transformed values of every version and layout.
+    if let Some(catalog) = ok(Catalog::open(file)) {
+        assert!(catalog.weights().iter().all(|weight| weight.shape.iter().all(|&n| n > 0)));
     }
 }
 

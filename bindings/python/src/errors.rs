@@ -44,9 +44,10 @@ pub(crate) fn exception(error: Error, about: About) -> PyErr {
             DeviceError::new_err(message)
         }
         Error::Model(ModelError::Stopped { .. }) => WingbeatError::new_err(message),
-        Error::Model(_) | Error::NoVocabulary { .. } | Error::VocabularyMismatch { .. } => {
-            ModelFileError::new_err(message)
-        }
+        Error::Model(_)
+        | Error::NoVocabulary { .. }
+        | Error::VocabularyMismatch { .. }
+        | Error::Adapter { .. } => ModelFileError::new_err(message),
         Error::Tokenizer(
             TokenizerError::NoToken { .. }
             | TokenizerError::NoTokenInBatch { .. }
@@ -62,9 +63,10 @@ pub(crate) fn exception(error: Error, about: About) -> PyErr {
         | Error::EmptyText => InputError::new_err(message),
         Error::Blend { .. } | Error::CacheFolder { .. } => InputError::new_err(message),
         Error::StateNotFinite { .. } if about == About::Model => InputError::new_err(message),
-        Error::ForeignState { .. } | Error::NotAState { .. } | Error::StateNotFinite { .. } => {
-            StateError::new_err(message)
-        }
+        Error::ForeignState { .. }
+        | Error::NotAState { .. }
+        | Error::TunedState { .. }
+        | Error::StateNotFinite { .. } => StateError::new_err(message),
         _ => WingbeatError::new_err(message),
     }
 }

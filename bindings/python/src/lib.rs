@@ -17,6 +17,11 @@ mod embed;
 mod errors;
 mod fields;
 mod generate;
+#[cfg(feature = "hub")]
+mod hub;
+#[cfg(not(feature = "hub"))]
+#[path = "hub_left_out.rs"]
+mod hub;
 mod model;
 mod sampling;
 mod state;

@@ -12,7 +12,7 @@ use crate::{
     errors::{About, DeviceError, count, exception},
     fields,
     generate::{self, PyStream, Request},
-    sampling,
+    hub, sampling,
     state::PyState,
     text::{self, Text},
 };
@@ -25,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
-use wingbeat::{Error, Model, ModelOptions, Rows, Sequence, Want};
+use wingbeat::{Adapter, Error, Model, ModelOptions, Rows, Sequence, Want};
 
 /// A model that is open, shared by the objects that use it.
 pub(crate) struct Opened {
@@ -79,6 +79,21 @@ pub(crate) struct PyModel {
     pub(crate) opened: Arc<Opened>,
 }
 
+/// Adapters as Python has them: one or several, each a path or a path with a scale.
+fn adapters(lora: &Bound<'_, PyAny>, alpha: Option<f32>) -> PyResult<Vec<Adapter>> {
+    let one = |item: &Bound<'_, PyAny>| -> PyResult<Adapter> {
+        let (path, scale) = match item.extract::<(PathBuf, f32)>() {
+            Ok(pair) => pair,
+            Err(_) => (item.extract()?, 1.0),
+        };
+        Ok(Adapter { scale, alpha, ..Adapter::new(path) })
+    };
+    match one(lora) {
+        Ok(adapter) => Ok(vec![adapter]),
+        Err(_) => lora.try_iter()?.map(|item| one(&item?)).collect(),
+    }
+}
+
 /// How well a model predicts a text. `float()` of it is the perplexity.
 #[pyclass(frozen, get_all, module = "wingbeat", name = "Perplexity")]
 pub(crate) struct PyPerplexity {
@@ -112,14 +127,18 @@ impl PyPerplexity {
 impl PyModel {
     /// Opens a model file: GGUF, safetensors or .pth, found by its content.
     ///
-    /// path: the file.
+    /// path: the file, or "hf:user/repo", "hf:user/repo:type" of the Hugging Face hub, fetched into its cache once.
     /// device: "auto" (a GPU where there is one with room for the model, else the CPU), "cpu", "gpu", "gpu:N", a part of a
     ///     GPU's name, or "reference" (slow, for checking).
     /// threads: of the CPU; None: one a core.
     /// precision: "exact" never rounds activations to few bits, which is slower.
     /// vocab: a vocabulary file in the official text format, instead of the model's own or the World one.
+    /// lora: adapters to merge into the weights: a path (.pth, PEFT's file or folder, GGUF), `(path, scale)`, or a list of
+    ///     these.
+    /// lora_alpha: their alpha; None: what an adapter says, or 32.
     #[staticmethod]
-    #[pyo3(signature = (path, device = "auto", threads = None, precision = "default", vocab = None))]
+    #[pyo3(signature = (path, device = "auto", threads = None, precision = "default", vocab = None, lora = None, lora_alpha = None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn load(
         py: Python<'_>,
         path: PathBuf,
@@ -127,8 +146,16 @@ impl PyModel {
         threads: Option<i128>,
         precision: &str,
         vocab: Option<PathBuf>,
+        lora: Option<Bound<'_, PyAny>>,
+        lora_alpha: Option<f32>,
     ) -> PyResult<PyModel> {
-        let options = ModelOptions { device: device_of(device, threads, precision)?, vocabulary: vocab };
+        let adapters = match &lora {
+            Some(lora) => adapters(lora, lora_alpha)?,
+            None => Vec::new(),
+        };
+        let device = device_of(device, threads, precision)?;
+        let path = hub::locate(py, path)?;
+        let options = ModelOptions { device, vocabulary: vocab, adapters };
         prepare(py, &options.device)?;
         let model = compute(py, About::Model, None, |_| Model::open_with(&path, &options))?;
         // As it was found, wherever the process goes from here.
@@ -142,7 +169,11 @@ impl PyModel {
     #[staticmethod]
     #[pyo3(signature = (device = "auto", threads = None, precision = "default"))]
     fn demo(py: Python<'_>, device: &str, threads: Option<i128>, precision: &str) -> PyResult<PyModel> {
-        let options = ModelOptions { device: device_of(device, threads, precision)?, vocabulary: None };
+        let options = ModelOptions {
+            device: device_of(device, threads, precision)?,
+            vocabulary: None,
+            adapters: Vec::new(),
+        };
         prepare(py, &options.device)?;
         let model = compute(py, About::Model, None, |_| Model::demo(&options))?;
         Ok(PyModel { opened: Opened::new(model, None) })

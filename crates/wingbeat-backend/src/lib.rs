@@ -24,8 +24,8 @@ pub use batch::{Batch, SequenceRows};
 pub use error::BackendError;
 pub use matrix::{MatrixSource, Orientation};
 pub use pass::{
-    Activation, GroupNorm, LayerNorm, Linear, LowRankMixV7, Pass, ShiftLinear, TimeMixV7, V7Keys, V7Readout,
-    WKV7_DECAY_SCALE, Wkv7,
+    Activation, Decay, GroupNorm, LayerNorm, Linear, LowRankMixV7, Pass, ShiftLinear, TimeMixV6, TimeMixV7,
+    V6Readout, V7Keys, V7Readout, WKV7_DECAY_SCALE, Wkv4, Wkv6, Wkv7,
 };
 pub use profile::KernelTime;
 pub use sampling::{DeviceSampling, NO_TOKEN, SamplerStart, TokenSampler};
@@ -131,7 +131,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
         rows.iter_mut().try_for_each(|(first_row, out)| self.read(buffer, *first_row, out))
     }
 
-    /// A zero state.
+    /// The state of a sequence that has read nothing: zero, but where [`SlabKind::initial`] says otherwise.
     ///
     /// # Errors
     /// There is no memory for it.

@@ -27,6 +27,10 @@ pub enum Activation<'a, B: Backend> {
     BiasSigmoid(&'a B::Vector),
     /// `y = exp(-e^-½ · σ(z + bias))`, RWKV-7's decay in (0, 1), bias `(rows)`.
     BiasDecay(&'a B::Vector),
+    /// `y = z · σ(z)`, RWKV-5's and RWKV-6's gate.
+    Silu,
+    /// `y = exp(-exp(z + bias))`, RWKV-6's decay in (0, 1), bias `(rows)`.
+    BiasExpDecay(&'a B::Vector),
 }
 
 impl<B: Backend> Clone for Activation<'_, B> {
@@ -296,6 +300,88 @@ impl<B: Backend> LowRankMixV7<'_, B> {
     }
 }
 
+/// Arguments of [`Pass::wkv4`]; all buffers and vectors `(T, C)` and `(C)`.
+pub struct Wkv4<'a, B: Backend> {
+    /// Receptance, in (0, 1).
+    pub r: &'a B::Buffer,
+    /// Key.
+    pub k: &'a B::Buffer,
+    /// Value.
+    pub v: &'a B::Buffer,
+    /// Output.
+    pub y: &'a mut B::Buffer,
+    /// `ln w`, the logarithm of the decay factor: negative.
+    pub decay: &'a B::Vector,
+    /// `u`, what the current token's exponent has beside its key.
+    pub first: &'a B::Vector,
+    /// The state's weighted sum of values, `(C)` a layer, over `exp(pp)`.
+    pub aa: SlabAt,
+    /// The state's sum of weights, over `exp(pp)`.
+    pub bb: SlabAt,
+    /// The state's largest exponent, a slab of [`SlabKind::Exponents`](crate::SlabKind).
+    pub pp: SlabAt,
+}
+
+/// The decay factor of a [`Wkv6`].
+pub enum Decay<'a, B: Backend> {
+    /// One for each token and channel, `(T, C)`: RWKV-6.
+    Tokens(&'a B::Buffer),
+    /// One for each channel, `(C)`: RWKV-5.
+    Channels(&'a B::Vector),
+}
+
+/// Arguments of [`Pass::wkv6`]; all buffers `(T, C)` read as `(T, H, N)`.
+pub struct Wkv6<'a, B: Backend> {
+    /// Receptance.
+    pub r: &'a B::Buffer,
+    /// Decay factor in (0, 1), not its log.
+    pub w: Decay<'a, B>,
+    /// Key.
+    pub k: &'a B::Buffer,
+    /// Value.
+    pub v: &'a B::Buffer,
+    /// Output.
+    pub y: &'a mut B::Buffer,
+    /// `(C)`: bonus of the current token.
+    pub u: &'a B::Vector,
+    /// The state: `(H, N, N)` a layer, a slab of [`SlabKind::KeyMatrices`](crate::SlabKind).
+    pub state: SlabAt,
+    /// `N`.
+    pub head_size: usize,
+}
+
+/// Arguments of [`Pass::v6_readout`]; buffers `(T, C)`.
+pub struct V6Readout<'a, B: Backend> {
+    /// Output of the recurrence in, of the whole time mix (before its output matrix) out.
+    pub y: &'a mut B::Buffer,
+    /// Gate; RWKV-5.1 has none.
+    pub g: Option<&'a B::Buffer>,
+    /// The norm after the recurrence.
+    pub ln_x: &'a GroupNorm<B>,
+    /// `N`.
+    pub head_size: usize,
+}
+
+/// Arguments of the fused [`Pass::time_mix_v6`]: those of [`Pass::wkv6`] and [`Pass::v6_readout`], which it runs in this
+/// order.
+pub struct TimeMixV6<'a, B: Backend> {
+    /// The recurrence; its `y` is the result of the whole time mix.
+    pub wkv: Wkv6<'a, B>,
+    /// See [`V6Readout`].
+    pub g: Option<&'a B::Buffer>,
+    /// See [`V6Readout`].
+    pub ln_x: &'a GroupNorm<B>,
+}
+
+impl<B: Backend> TimeMixV6<'_, B> {
+    /// The two operations one after the other: what a backend does that has nothing better.
+    pub fn one_by_one<P: Pass<B> + ?Sized>(self, pass: &mut P) {
+        let TimeMixV6 { wkv: Wkv6 { r, w, k, v, y, u, state, head_size }, g, ln_x } = self;
+        pass.wkv6(Wkv6 { r, w, k, v, y: &mut *y, u, state, head_size });
+        pass.v6_readout(V6Readout { y, g, ln_x, head_size });
+    }
+}
+
 /// Operations over the rows of one [`Batch`](crate::Batch). The CPU runs them at once, a GPU records them and
 /// submits once. Row `t` of every buffer belongs to row `t` of the batch.
 pub trait Pass<B: Backend> {
@@ -326,6 +412,29 @@ pub trait Pass<B: Backend> {
     /// RWKV-7's read-out: `y ← (group_norm(y) + (Σ_head r ∘ k ∘ r_k) v) ∘ g`.
     fn v7_readout(&mut self, args: V7Readout<'_, B>);
 
+    /// The RWKV-4 recurrence, in token order within each sequence (RWKV-LM, RWKV_in_150_lines.py), for each channel, with
+    /// sums kept relative to the largest exponent so far:
+    /// `q = max(p, u + k);  y = r · (e^(p−q) a + e^(u+k−q) v) / (e^(p−q) b + e^(u+k−q))`, then
+    /// `q = max(p + ln w, k);  a ← e^(p+ln w−q) a + e^(k−q) v;  b ← e^(p+ln w−q) b + e^(k−q);  p ← q`.
+    fn wkv4(&mut self, args: Wkv4<'_, B>);
+
+    /// The recurrence of RWKV-5 and RWKV-6, in token order within each sequence (RWKV-LM, rwkv_v6_demo.py), for each head:
+    /// `y[j] = Σᵢ r[i] (S[i][j] + u[i] k[i] v[j]);  S ← diag(w) S + k vᵀ`, with `S (N, N)` indexed `[key][value]`.
+    fn wkv6(&mut self, args: Wkv6<'_, B>);
+
+    /// The read-out of RWKV-5 and RWKV-6: `y ← group_norm(y) ∘ g`.
+    fn v6_readout(&mut self, args: V6Readout<'_, B>);
+
+    /// RWKV-6's token shift that depends on the data, its second part: `ys[i] ← x + (previous − x) ∘ (mixes[i] + ys[i])`;
+    /// `x, previous, ys[i] (T, C)`, `mixes[i] (C)`.
+    fn lerp(&mut self, x: &B::Buffer, previous: &B::Buffer, mixes: &[&B::Vector], ys: &mut [&mut B::Buffer]);
+
+    /// `x ← x + gate ∘ y`; all `(T, C)`.
+    fn add_gated(&mut self, x: &mut B::Buffer, gate: &B::Buffer, y: &B::Buffer);
+
+    /// `x ← factor · x`; `x (T, C)`.
+    fn scale(&mut self, x: &mut B::Buffer, factor: f32);
+
     /// `y[i] = x[rows[i]]`; `x (T, C)`, `y (at least rows.len(), C)`. From here on the pass has `rows.len()` rows for
     /// [`Pass::layer_norm`], [`Pass::linear`] and [`Pass::sum_rows`], the only operations allowed after it.
     fn select_rows(&mut self, x: &B::Buffer, rows: &[usize], y: &mut B::Buffer);
@@ -342,7 +451,7 @@ pub trait Pass<B: Backend> {
     where
         Self: Sized;
 
-    /// Fused: [`Pass::layer_norm`] of `x` into `normed`, then [`Pass::token_shift`] of it.
+    /// Fused: [`Pass::layer_norm`] of `x` into `normed`, then [`Pass::token_shift`] of it. `normed` is the norm afterwards.
     fn norm_shift(
         &mut self,
         x: &B::Buffer,
@@ -384,6 +493,11 @@ pub trait Pass<B: Backend> {
 
     /// Fused: [`Pass::linear`] of the products that end the low-rank paths, then [`Pass::time_mix_v7`].
     fn low_rank_mix_v7(&mut self, args: LowRankMixV7<'_, B>) {
+        args.one_by_one(self);
+    }
+
+    /// Fused: [`Pass::wkv6`], [`Pass::v6_readout`].
+    fn time_mix_v6(&mut self, args: TimeMixV6<'_, B>) {
         args.one_by_one(self);
     }
 }

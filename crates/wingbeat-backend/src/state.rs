@@ -5,8 +5,26 @@
 pub enum SlabKind {
     /// Vectors, one a layer.
     Vectors,
-    /// Square matrices, one a head and layer: the last two axes. A device may keep them transposed inside.
+    /// Square matrices, one a head and layer: the last two axes, `[value][key]`. A device may keep them transposed
+    /// inside.
     HeadMatrices,
+    /// The same, `[key][value]`: as devices keep them anyway.
+    KeyMatrices,
+    /// Vectors of sums, over the power of e that the slab of exponents has there.
+    Sums,
+    /// Vectors of exponents, the largest so far: of nothing, that is as good as minus infinity.
+    Exponents,
+}
+
+impl SlabKind {
+    /// The value that a sequence's state has before the first token: zero, or an exponent whose power of e is zero beside
+    /// any other (RWKV-LM's code has the same number).
+    pub fn initial(self) -> f32 {
+        match self {
+            SlabKind::Exponents => -1e30,
+            SlabKind::Vectors | SlabKind::HeadMatrices | SlabKind::KeyMatrices | SlabKind::Sums => 0.0,
+        }
+    }
 }
 
 /// One slab: layer-first, f32.

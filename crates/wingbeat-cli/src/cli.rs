@@ -20,6 +20,7 @@ Examples:
   wingbeat convert model.safetensors model.gguf --type q8_0
   wingbeat quantize model.gguf small.gguf --type q4_k_m
   wingbeat inspect model.gguf
+  wingbeat chat -m hf:user/rwkv7-g1-gguf:q8_0
 
 Without --model, the demo model is used: 26 million parameters, trained on public-domain novels.";
 
@@ -44,6 +45,10 @@ enum Command {
     Tokenize(commands::Tokenize),
     Inspect(commands::Inspect),
     Convert(commands::Convert),
+    #[cfg(feature = "hub")]
+    Pull(commands::Pull),
+    #[cfg(feature = "hub")]
+    Models(commands::Models),
     Quantize(commands::Quantize),
     Perplexity(commands::Perplexity),
     Bench(commands::Bench),
@@ -64,9 +69,13 @@ impl Cli {
             Command::Similar(command) => command.run(global),
             Command::State(command) => command.run(global),
             Command::Fields(command) => command.run(global),
-            Command::Tokenize(command) => command.run(),
-            Command::Inspect(command) => command.run(),
+            Command::Tokenize(command) => command.run(global),
+            Command::Inspect(command) => command.run(global),
             Command::Convert(command) => command.run(global),
+            #[cfg(feature = "hub")]
+            Command::Pull(command) => command.run(global),
+            #[cfg(feature = "hub")]
+            Command::Models(command) => command.run(),
             Command::Quantize(command) => command.run(global),
             Command::Perplexity(command) => command.run(global),
             Command::Bench(command) => command.run(global),

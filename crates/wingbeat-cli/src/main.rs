@@ -2,7 +2,7 @@
 //!
 //! The far end of the data path: files and flags in, text out. Everything about models happens in the `wingbeat`
 //! library; here are flags (`args`), one file a command (`commands`), files of embeddings (`embeddings`), what is
-//! read and written besides (`input`, `texts`, `new_file`), and how a program behaves in a terminal: `output` (standard
+//! read and written besides (`hub`, `input`, `texts`, `new_file`), and how a program behaves in a terminal: `output` (standard
 //! output and a reader that goes away), `terminal` (its width), `interrupt` (Ctrl-C), `progress` (bars), `failure`
 //! (one line for each error).
 #![deny(unsafe_code)]
@@ -13,6 +13,11 @@ mod commands;
 mod demo;
 mod embeddings;
 mod failure;
+#[cfg(feature = "hub")]
+mod hub;
+#[cfg(not(feature = "hub"))]
+#[path = "hub_left_out.rs"]
+mod hub;
 mod input;
 mod interrupt;
 mod new_file;

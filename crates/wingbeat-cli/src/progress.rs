@@ -17,6 +17,27 @@ impl Progress {
         Progress(bar)
     }
 
+    /// A bar of bytes that come from far away.
+    pub(crate) fn bytes(wanted: bool, what: &str, total: u64) -> Progress {
+        let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(total), target);
+        let template =
+            "{msg} [{bar:30}] {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style.progress_chars("=> "));
+        bar.set_message(what.to_owned());
+        Progress(bar)
+    }
+
+    /// Moves a bar of bytes, now of `what`.
+    pub(crate) fn set_bytes(&self, what: &str, done: u64, total: u64) {
+        if self.0.message() != what {
+            self.0.set_message(what.to_owned());
+        }
+        self.0.set_length(total.max(done));
+        self.0.set_position(done);
+    }
+
     /// Moves it.
     pub(crate) fn set(&self, done: usize, total: usize) {
         if self.0.length() != Some(total as u64) {

@@ -138,6 +138,8 @@ fn inspect_says_what_a_file_is() {
         "kind",
         "format",
         "format_version",
+        "layout",
+        "files",
         "size_bytes",
         "architecture",
         "name",

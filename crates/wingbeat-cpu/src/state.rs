@@ -14,8 +14,15 @@ pub struct State {
 
 impl State {
     pub(crate) fn new(layout: &StateLayout) -> Result<State, BackendError> {
-        let slabs =
-            layout.slabs.iter().map(|s| Aligned::zeroed(s.len(), "a state")).collect::<Result<_, _>>()?;
+        let slab = |spec: &SlabSpec| {
+            let mut slab = Aligned::zeroed(spec.len(), "a state")?;
+            // Zeroed memory costs nothing until it is touched.
+            if spec.kind.initial() != 0.0 {
+                slab.as_mut_slice().fill(spec.kind.initial());
+            }
+            Ok(slab)
+        };
+        let slabs = layout.slabs.iter().map(slab).collect::<Result<_, BackendError>>()?;
         Ok(State { layout: Arc::new(layout.clone()), slabs })
     }
 
@@ -29,8 +36,10 @@ impl State {
     pub(crate) fn view(&self, slab: usize) -> SlabView<'_> {
         let (spec, values) = (&self.layout.slabs[slab], self.slabs[slab].as_slice());
         match spec.kind {
-            SlabKind::Vectors => SlabView::row_major(values, &spec.shape),
             SlabKind::HeadMatrices => SlabView::transposed(values, &spec.shape),
+            SlabKind::Vectors | SlabKind::KeyMatrices | SlabKind::Sums | SlabKind::Exponents => {
+                SlabView::row_major(values, &spec.shape)
+            }
         }
     }
 

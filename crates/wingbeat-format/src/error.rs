@@ -32,13 +32,13 @@ pub enum FormatError {
         found: &'static str,
     },
     /// A file of no bytes at all.
-    #[error("{file}: expected a GGUF, safetensors or .pth file, found an empty file (0 bytes)")]
+    #[error("{file}: expected a GGUF, safetensors, .pth or rwkv.cpp file, found an empty file (0 bytes)")]
     Empty {
         /// Path or label of the file.
         file: String,
     },
     /// None of the formats that are read.
-    #[error("{file}: not a GGUF, safetensors or .pth file (first bytes {first_bytes}){hint}")]
+    #[error("{file}: not a GGUF, safetensors, .pth or rwkv.cpp file (first bytes {first_bytes}){hint}")]
     UnknownFormat {
         /// Path or label of the file.
         file: String,

@@ -1,7 +1,7 @@
 //! An opened model file of any format: found by its contents, checked, ready to hand out tensors.
 //!
 //! Maps the file, asks the format's module for its contents, and adds what all formats need: names that
-//! occur once, found quickly. Tensor data are not touched.
+//! occur once, found quickly. A model in several files is put together by `folder.rs`. Tensor data are not touched.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::error::FormatError;
 use crate::map::map_file;
 use crate::metadata::Metadata;
 use crate::tensor::Tensor;
-use crate::{gguf, pth, safetensors};
+use crate::{folder, gguf, pth, rwkv_cpp, safetensors};
 
 #[cfg(test)]
 mod tests;
@@ -25,6 +25,8 @@ pub enum FileFormat {
     Safetensors,
     /// PyTorch's checkpoints, which the official RWKV models are.
     Pth,
+    /// rwkv.cpp's format.
+    RwkvCpp,
 }
 
 impl FileFormat {
@@ -34,6 +36,7 @@ impl FileFormat {
             FileFormat::Gguf => "GGUF",
             FileFormat::Safetensors => "safetensors",
             FileFormat::Pth => "PyTorch checkpoint",
+            FileFormat::RwkvCpp => "rwkv.cpp",
         }
     }
 }
@@ -54,11 +57,25 @@ pub struct ModelFile {
     tensors: Vec<Tensor>,
     /// Places in `tensors`, sorted by name.
     by_name: Vec<usize>,
-    bytes: Bytes,
+    /// One, or the shards of a folder in order; never none.
+    parts: Vec<Part>,
+}
+
+/// One of the files that a model lies in.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Its path as text, or what was given instead of one.
+    pub label: String,
+    /// All of it.
+    pub bytes: Bytes,
 }
 
 impl ModelFile {
     /// Maps and checks the file at `path`; its format is found by its contents, not by its name.
+    ///
+    /// A folder is opened as the model in it: `model.safetensors`, the shards of an index, or the only model file that
+    /// is there; so is one of its shards, its index or its `config.json`. What lies beside a model in Hugging Face's
+    /// layout (`config.json`, vocabulary, chat template) becomes metadata.
     ///
     /// The map lasts as long as any tensor of it. Replacing the file by renaming, as the writers here do, is
     /// harmless meanwhile. Where it is shortened in place, the parts that are gone read as zeros on Unix, and
@@ -66,9 +83,19 @@ impl ModelFile {
     /// read.
     pub fn open(path: impl AsRef<Path>) -> Result<ModelFile, FormatError> {
         let path = path.as_ref();
+        if let Some(folder) = folder::of(path) {
+            return folder::open(&folder);
+        }
         let label = path.display().to_string();
         let map = map_file(path, &label)?;
-        ModelFile::from_bytes(&label, Bytes::from_map(map))
+        let file = ModelFile::from_bytes(&label, Bytes::from_map(map))?;
+        folder::complete(file, path)
+    }
+
+    /// Checks the files of a folder that have been read into memory, each under its name; `label` stands for the
+    /// folder's path in messages.
+    pub fn from_files(label: &str, files: Vec<(String, Bytes)>) -> Result<ModelFile, FormatError> {
+        folder::from_memory(label, files)
     }
 
     /// Checks a file that is part of the program; `label` stands for its path in messages.
@@ -83,14 +110,24 @@ impl ModelFile {
 
     /// Checks a file that lies in `bytes`; `label` stands for its path in messages.
     pub fn from_bytes(label: &str, bytes: Bytes) -> Result<ModelFile, FormatError> {
-        let format = detect(label, &bytes)?;
-        let Contents { version, metadata, tensors } = match format {
-            FileFormat::Gguf => gguf::read(label, &bytes)?,
-            FileFormat::Safetensors => safetensors::read(label, &bytes)?,
-            FileFormat::Pth => pth::read(label, &bytes)?,
-        };
+        let (format, contents) = read(label, &bytes)?;
+        ModelFile::from_parts(label, format, contents, vec![Part { label: label.to_owned(), bytes }])
+    }
+
+    /// Puts together what was found in `parts`, which are not none.
+    pub(crate) fn from_parts(
+        label: &str,
+        format: FileFormat,
+        Contents { version, metadata, tensors }: Contents,
+        parts: Vec<Part>,
+    ) -> Result<ModelFile, FormatError> {
         let by_name = sort_by_name(label, &tensors)?;
-        Ok(ModelFile { label: label.to_owned(), format, version, metadata, tensors, by_name, bytes })
+        Ok(ModelFile { label: label.to_owned(), format, version, metadata, tensors, by_name, parts })
+    }
+
+    /// Adds what lies beside the file; what it says itself counts more.
+    pub(crate) fn add_metadata(&mut self, metadata: Metadata) {
+        folder::merge(&mut self.metadata, metadata);
     }
 
     /// The path as text, or what was given instead of one: for messages.
@@ -125,9 +162,9 @@ impl ModelFile {
         self.tensors.get(self.by_name[found])
     }
 
-    /// Length of the whole file in bytes.
+    /// Length of the whole file in bytes, of all its parts if it has several.
     pub fn len_bytes(&self) -> u64 {
-        self.bytes.len() as u64
+        self.parts.iter().map(|part| part.bytes.len() as u64).sum()
     }
 
     /// Whether the file still had all that was read of it.
@@ -135,23 +172,30 @@ impl ModelFile {
     /// # Errors
     /// It was shortened while it was mapped, and what was computed from it since is worthless.
     pub fn check_intact(&self) -> Result<(), FormatError> {
-        if self.bytes.is_damaged() {
-            return Err(FormatError::Shortened { file: self.label.clone(), mapped: self.len_bytes() });
+        match self.parts.iter().find(|part| part.bytes.is_damaged()) {
+            Some(Part { label, bytes }) => {
+                Err(FormatError::Shortened { file: label.clone(), mapped: bytes.len() as u64 })
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// The whole file.
+    /// The whole file; of a model in several, the first.
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        &self.parts[0].bytes
+    }
+
+    /// The files that the model lies in: one, or the shards of a folder in order.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
     }
 }
 
 impl fmt::Debug for ModelFile {
     /// One line: metadata and tensor tables are long.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ModelFile { label, format, version, metadata, tensors, bytes, .. } = self;
-        let (n_keys, n_tensors, n_bytes) = (metadata.len(), tensors.len(), bytes.len());
+        let ModelFile { label, format, version, metadata, tensors, .. } = self;
+        let (n_keys, n_tensors, n_bytes) = (metadata.len(), tensors.len(), self.len_bytes());
         write!(
             f,
             "{label}: {} v{version}, {n_tensors} tensors, {n_keys} keys, {n_bytes} bytes",
@@ -188,6 +232,18 @@ const HINTS: [(&[u8], &str); 8] = [
     (b"<", ": it looks like a web page saved in place of a model"),
 ];
 
+/// Finds the format of a file and reads its contents.
+pub(crate) fn read(label: &str, bytes: &Bytes) -> Result<(FileFormat, Contents), FormatError> {
+    let format = detect(label, bytes)?;
+    let contents = match format {
+        FileFormat::Gguf => gguf::read(label, bytes)?,
+        FileFormat::Safetensors => safetensors::read(label, bytes)?,
+        FileFormat::Pth => pth::read(label, bytes)?,
+        FileFormat::RwkvCpp => rwkv_cpp::read(label, bytes)?,
+    };
+    Ok((format, contents))
+}
+
 fn detect(label: &str, bytes: &[u8]) -> Result<FileFormat, FormatError> {
     if bytes.is_empty() {
         return Err(FormatError::Empty { file: label.to_owned() });
@@ -200,6 +256,9 @@ fn detect(label: &str, bytes: &[u8]) -> Result<FileFormat, FormatError> {
     }
     if pth::looks_like(bytes) {
         return Ok(FileFormat::Pth);
+    }
+    if rwkv_cpp::looks_like(bytes) {
+        return Ok(FileFormat::RwkvCpp);
     }
     let first = &bytes[..bytes.len().min(8)];
     let hint = HINTS.iter().find(|(magic, _)| bytes.starts_with(magic)).map_or("", |(_, hint)| hint);

@@ -1,9 +1,10 @@
 //! Model files as named tensors.
 //!
-//! This crate stands at the head of the data path: it maps a GGUF, safetensors or `.pth` file, checks everything
+//! This crate stands at the head of the data path: it maps a GGUF, safetensors, `.pth` or rwkv.cpp file, or the
+//! files of a folder, checks everything
 //! the file says about itself against the bytes that are really there, and hands out [`Tensor`]s whose data lie
 //! where they lay in the file ([`Bytes`]). It also knows the storage types ([`DType`]: how a row of each is
-//! laid out, decoded to f32 and encoded), and writes the first two formats.
+//! laid out, decoded to f32 and encoded), and writes all four formats.
 //!
 //! It does not know what a tensor means: names, versions and shapes of RWKV are the model crate's business,
 //! fast arithmetic on stored blocks the backends'. A mapped file is not read at open beyond its header;
@@ -33,19 +34,22 @@
 mod bytes;
 mod error;
 mod file;
+pub mod folder;
 pub mod gguf;
 mod guard;
 mod map;
 mod metadata;
-mod pth;
+pub mod pth;
 pub mod quant;
+pub mod rwkv_cpp;
 pub mod safetensors;
 mod stream;
 mod tensor;
 
 pub use bytes::Bytes;
 pub use error::FormatError;
-pub use file::{FileFormat, ModelFile};
+pub use file::{FileFormat, ModelFile, Part};
+pub use folder::{CONFIG_PREFIX, VOCABULARY_KEY};
 pub use metadata::{Array, Metadata, StringArray, Strings, Value};
 pub use quant::DType;
 pub use tensor::{Tensor, TensorSpec};

@@ -3,12 +3,12 @@
 //!
 //! The format modules make the header and say how many bytes each tensor has; this module sees to it that
 //! exactly those come, padded where the format wants it, and that the destination is either the old file or
-//! the whole new one.
+//! the whole new one. [`NewFile`] is the file alone, for formats that frame their tensors themselves.
 
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
-use std::io::{BufWriter, ErrorKind, Write};
+use std::io::{BufWriter, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -26,35 +26,35 @@ const BUFFER_BYTES: usize = 1 << 20;
 pub(crate) struct StreamTensor {
     pub(crate) name: String,
     pub(crate) n_bytes: u64,
+    /// What stands before its data, for formats that describe each tensor there.
+    pub(crate) before: Vec<u8>,
 }
 
-/// A file being written.
-pub(crate) struct Stream {
+/// A file under a temporary name beside its destination.
+pub(crate) struct NewFile {
     /// The path as text, for messages.
     file: String,
     destination: PathBuf,
     out: BufWriter<NamedTempFile>,
+    /// The system refused a write, so that nobody knows what is in the file.
+    broken: bool,
+}
+
+/// A file being written.
+pub(crate) struct Stream {
+    file: NewFile,
     tensors: Vec<StreamTensor>,
     /// The tensor whose bytes come next; as many as there are tensors when all have come.
     current: usize,
     /// Bytes of the current tensor that have come.
     written: u64,
     alignment: u64,
-    /// The system refused a write, so that nobody knows what is in the file.
-    broken: bool,
 }
 
-impl Stream {
-    /// Begins a file with `header`, which ends where the first tensor is to begin. Each tensor is followed by
-    /// zeros up to a multiple of `alignment`. Names may occur once.
-    pub(crate) fn create(
-        path: &Path,
-        header: &[u8],
-        tensors: Vec<StreamTensor>,
-        alignment: u64,
-    ) -> Result<Stream, FormatError> {
+impl NewFile {
+    /// Begins a file that will be at `path`.
+    pub(crate) fn create(path: &Path) -> Result<NewFile, FormatError> {
         let file = path.display().to_string();
-        check_names(&file, &tensors)?;
         let (directory, destination) = resolve(path, &file)?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(".wingbeat-").suffix(".partial");
@@ -68,9 +68,71 @@ impl Stream {
             .tempfile_in(directory)
             .map_err(|e| FormatError::io(&file, "create a temporary file beside it", e))?;
         let out = BufWriter::with_capacity(BUFFER_BYTES, temporary);
-        let mut stream =
-            Stream { file, destination, out, tensors, current: 0, written: 0, alignment, broken: false };
-        stream.put(header)?;
+        Ok(NewFile { file, destination, out, broken: false })
+    }
+
+    /// The path as text, for messages.
+    pub(crate) fn label(&self) -> &str {
+        &self.file
+    }
+
+    /// Overwrites bytes that have been written; what comes next goes on at the end.
+    fn patch(&mut self, at: u64, bytes: &[u8]) -> Result<(), FormatError> {
+        let mut patch = || {
+            self.out.seek(SeekFrom::Start(at))?;
+            self.out.write_all(bytes)?;
+            self.out.seek(SeekFrom::End(0)).map(drop)
+        };
+        patch().map_err(|e| {
+            self.broken = true;
+            FormatError::io(&self.file, "write", e)
+        })
+    }
+
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
+        if self.broken {
+            return Err(self.broken_error("write"));
+        }
+        self.out.write_all(bytes).map_err(|e| {
+            self.broken = true;
+            FormatError::io(&self.file, "write", e)
+        })
+    }
+
+    /// Makes sure that all is on the disk, and gives the file its name.
+    pub(crate) fn finish(self) -> Result<(), FormatError> {
+        if self.broken {
+            return Err(self.broken_error("go on"));
+        }
+        let NewFile { file, destination, out, .. } = self;
+        let temporary = out.into_inner().map_err(|e| FormatError::io(&file, "write", e.into_error()))?;
+        // Before the rename: a crash must not leave the name on a file without its contents.
+        temporary.as_file().sync_all().map_err(|e| FormatError::io(&file, "write to disk", e))?;
+        temporary
+            .persist(destination)
+            .map_err(|e| FormatError::io(&file, "rename the finished file", e.error))?;
+        Ok(())
+    }
+
+    fn broken_error(&self, action: &'static str) -> FormatError {
+        FormatError::io(&self.file, action, std::io::Error::other("an earlier write failed"))
+    }
+}
+
+impl Stream {
+    /// Begins a file with `header`, which ends where the first tensor is to begin. Each tensor is followed by
+    /// zeros up to a multiple of `alignment`. Names may occur once.
+    pub(crate) fn create(
+        path: &Path,
+        header: &[u8],
+        tensors: Vec<StreamTensor>,
+        alignment: u64,
+    ) -> Result<Stream, FormatError> {
+        check_names(&path.display().to_string(), &tensors)?;
+        let file = NewFile::create(path)?;
+        let mut stream = Stream { file, tensors, current: 0, written: 0, alignment };
+        stream.file.put(header)?;
+        stream.begin_tensor()?;
         stream.end_tensors()?;
         Ok(stream)
     }
@@ -84,7 +146,7 @@ impl Stream {
         let Some(tensor) = self.tensors.get(self.current) else {
             let item = "data after the last tensor".to_owned();
             return Err(FormatError::WrongLength {
-                file: self.file.clone(),
+                file: self.file.label().to_owned(),
                 item,
                 expected: 0,
                 found: n_bytes,
@@ -94,36 +156,34 @@ impl Stream {
         if written > tensor.n_bytes {
             return Err(self.wrong_length(tensor, written));
         }
-        self.put(bytes)?;
+        self.file.put(bytes)?;
         self.written = written;
         self.end_tensors()
     }
 
-    /// Makes sure that all has come and is on the disk, and gives the file its name.
-    pub(crate) fn finish(self) -> Result<(), FormatError> {
-        if self.broken {
-            return Err(self.broken_error());
-        }
-        if let Some(tensor) = self.tensors.get(self.current) {
-            return Err(self.wrong_length(tensor, self.written));
-        }
-        let Stream { file, destination, out, .. } = self;
-        let temporary = out.into_inner().map_err(|e| FormatError::io(&file, "write", e.into_error()))?;
-        // Before the rename: a crash must not leave the name on a file without its contents.
-        temporary.as_file().sync_all().map_err(|e| FormatError::io(&file, "write to disk", e))?;
-        temporary
-            .persist(destination)
-            .map_err(|e| FormatError::io(&file, "rename the finished file", e.error))?;
-        Ok(())
+    /// Overwrites bytes that have been written, such as a sum over a tensor's data in what stands before it.
+    pub(crate) fn patch(&mut self, at: u64, bytes: &[u8]) -> Result<(), FormatError> {
+        self.file.patch(at, bytes)
     }
 
-    fn broken_error(&self) -> FormatError {
-        FormatError::io(&self.file, "go on", std::io::Error::other("an earlier write failed"))
+    /// Makes sure that all has come and is on the disk, and gives the file its name.
+    pub(crate) fn finish(self) -> Result<(), FormatError> {
+        self.finish_with(&[])
+    }
+
+    /// As [`Stream::finish`], with `end` after the last tensor.
+    pub(crate) fn finish_with(mut self, end: &[u8]) -> Result<(), FormatError> {
+        // A write that was refused matters more than what did not come after it.
+        if let Some(tensor) = self.tensors.get(self.current).filter(|_| !self.file.broken) {
+            return Err(self.wrong_length(tensor, self.written));
+        }
+        self.file.put(end)?;
+        self.file.finish()
     }
 
     fn wrong_length(&self, tensor: &StreamTensor, found: u64) -> FormatError {
         let item = format!("tensor {:?}", tensor.name);
-        FormatError::WrongLength { file: self.file.clone(), item, expected: tensor.n_bytes, found }
+        FormatError::WrongLength { file: self.file.label().to_owned(), item, expected: tensor.n_bytes, found }
     }
 
     /// Goes on to the next tensor that has bytes to come, if the current one is complete.
@@ -138,31 +198,26 @@ impl Stream {
             let mut left = n_padding;
             while left > 0 {
                 let n = left.min(ZEROS.len() as u64);
-                self.put(&ZEROS[..n as usize])?;
+                self.file.put(&ZEROS[..n as usize])?;
                 left -= n;
             }
+            self.begin_tensor()?;
         }
         Ok(())
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), FormatError> {
-        if self.broken {
-            return Err(FormatError::io(
-                &self.file,
-                "write",
-                std::io::Error::other("an earlier write failed"),
-            ));
+    /// Writes what stands before the current tensor's data.
+    fn begin_tensor(&mut self) -> Result<(), FormatError> {
+        match self.tensors.get_mut(self.current) {
+            Some(tensor) => self.file.put(&std::mem::take(&mut tensor.before)),
+            None => Ok(()),
         }
-        self.out.write_all(bytes).map_err(|e| {
-            self.broken = true;
-            FormatError::io(&self.file, "write", e)
-        })
     }
 }
 
 impl fmt::Debug for Stream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} of {} tensors written", self.file, self.current, self.tensors.len())
+        write!(f, "{}: {} of {} tensors written", self.file.label(), self.current, self.tensors.len())
     }
 }
 

@@ -336,7 +336,7 @@ impl Backend for GpuBackend {
         };
         drop(kinds);
         let _order = self.shared.order.lock().unwrap_or_else(PoisonError::into_inner);
-        kind.zero(&self.shared.device)
+        kind.initial(&self.shared.device)
     }
 
     fn fork_state(&self, state: &State) -> Result<State, BackendError> {

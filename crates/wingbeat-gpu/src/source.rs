@@ -20,10 +20,11 @@ macro_rules! files {
 }
 
 const KERNELS: &[(&str, &str)] = files!("wgsl":
-    "embed" "layer_norm" "token_shift" "shift_state" "select_rows" "sum_rows" "fork_state"
+    "embed" "layer_norm" "token_shift" "shift_state" "select_rows" "sum_rows" "fork_state" "lerp" "add_gated" "scale"
     "linear_rows" "linear_int8" "linear_tiles" "linear_cooperative" "linear_sum" "expand_by_input" "linear_sparse" "linear_sparse_sum"
     "shift_linear" "shift_linear_int8"
     "v7_keys" "wkv7" "wkv7_chunks" "wkv7_scan" "wkv7_readout" "v7_readout" "time_mix_v7"
+    "wkv4" "wkv6" "wkv6_any" "v6_readout" "time_mix_v6"
     "read_bandwidth" "multiply_rate"
     "sample_blocks" "sample_choose" "sample_greedy"
 );

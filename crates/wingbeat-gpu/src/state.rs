@@ -42,6 +42,8 @@ pub(crate) struct Kind {
     pub(crate) slot_floats: u64,
     n_layers: usize,
     chunks: Mutex<Vec<Arc<Chunk>>>,
+    /// A slot of a sequence that has read nothing, where that is not all zeros.
+    initial: Mutex<Option<wgpu::Buffer>>,
     /// Room for one state: WebGPU copies nothing within a buffer, so copies within a chunk go through here.
     between: Mutex<Option<wgpu::Buffer>>,
 }
@@ -79,6 +81,7 @@ impl Kind {
             slot_floats: at as u64,
             n_layers,
             chunks: Mutex::default(),
+            initial: Mutex::default(),
             between: Mutex::default(),
         }
     }
@@ -123,18 +126,40 @@ impl Kind {
         Ok(Chunk { layers, free: Mutex::new(free) })
     }
 
-    /// A state of zeros.
-    pub(crate) fn zero(self: &Arc<Kind>, device: &Arc<Device>) -> Result<State, BackendError> {
+    /// The state of a sequence that has read nothing.
+    pub(crate) fn initial(self: &Arc<Kind>, device: &Arc<Device>) -> Result<State, BackendError> {
         let place = self.take(device)?;
         let mut encoder = device.wgpu.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
         if let Some(place) = &place {
+            let (at, bytes) = (self.at(place), self.slot_floats * 4);
+            let initial = self.initial_slot(device)?;
             for (_, buffer) in &place.chunk.layers {
-                encoder.clear_buffer(buffer, self.at(place), Some(self.slot_floats * 4));
+                match &initial {
+                    None => encoder.clear_buffer(buffer, at, Some(bytes)),
+                    Some(initial) => encoder.copy_buffer_to_buffer(initial, 0, buffer, at, bytes),
+                }
             }
         }
         device.queue.submit([encoder.finish()]);
         device.check()?;
         Ok(State { device: Arc::clone(device), kind: Arc::clone(self), place })
+    }
+
+    /// A slot to copy into new ones; none where zeros do.
+    fn initial_slot(&self, device: &Device) -> Result<Option<wgpu::Buffer>, BackendError> {
+        if self.layout.slabs.iter().all(|slab| slab.kind.initial() == 0.0) {
+            return Ok(None);
+        }
+        let mut initial = self.initial.lock().unwrap_or_else(PoisonError::into_inner);
+        if initial.is_none() {
+            let buffer = device.storage("initial state", self.slot_floats * 4)?;
+            for (slab, &at) in self.layout.slabs.iter().zip(&self.slab_at) {
+                let values = vec![slab.kind.initial(); slab.layer_len()];
+                device.queue.write_buffer(&buffer, u64::from(at) * 4, bytemuck::cast_slice(&values));
+            }
+            *initial = Some(buffer);
+        }
+        Ok(initial.clone())
     }
 
     /// Records the copy of a slot.

@@ -24,7 +24,8 @@ macro_rules! suite {
     ($module:ident, $without:literal, $exact:literal) => {
         mod $module {
             suite!(@ $without, $exact, embed linear linear_sparse layer_norm token_shift shift_linear select_rows sum_rows v7_keys wkv7
-                v7_readout time_mix_v7 low_rank_mix_v7 states);
+                v7_readout time_mix_v7 low_rank_mix_v7 wkv4 wkv6 v6_readout
+                time_mix_v6 elementwise states);
         }
     };
     (@ $without:literal, $exact:literal, $($op:ident)*) => {

@@ -15,14 +15,19 @@ pub struct Config {
     pub n_channels: usize,
     /// `H`.
     pub n_heads: usize,
-    /// `N`; `C = H·N`.
+    /// `N`; `C = H·N`. 1 in RWKV-4, where every channel is on its own.
     pub head_size: usize,
+    /// Decays of a layer: `C`; in RWKV-5.1 `H`, one a head.
+    pub n_decays: usize,
     /// `F`.
     pub n_ffn: usize,
     /// `V`.
     pub n_vocab: usize,
     /// Low ranks by their letter in the checkpoint names, e.g. `('w', 64)`; a rank that no layer uses is absent.
     pub low_ranks: Vec<(char, usize)>,
+    /// After every so many layers the residual stream was halved, and what is added to it divided accordingly, in the
+    /// weights of the file; 0: nowhere. RWKV-6's GGUFs have it, so that halves don't overflow.
+    pub rescaled_every: usize,
     /// Epsilon of the layer norms.
     pub layer_norm_eps: f32,
     /// Epsilon of the group norm after the recurrence.

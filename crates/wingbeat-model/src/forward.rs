@@ -6,7 +6,7 @@
 
 mod plan;
 
-use crate::{Config, ModelError};
+use crate::{Catalog, Config, ModelError, Version, v4, v5, v6, v7};
 use plan::{Plan, wants_mean};
 use smallvec::SmallVec;
 use std::{ops::Range, sync::Mutex};
@@ -146,6 +146,22 @@ struct Scratch<B: Backend> {
 }
 
 impl<B: Backend> Forward<B> {
+    /// Hands the weights of a model to a device.
+    ///
+    /// # Errors
+    /// A tensor is missing, or the device refuses it.
+    pub fn load(catalog: &Catalog, backend: &B) -> Result<Forward<B>, ModelError> {
+        let network: Box<dyn Network<B>> = match catalog.config().version {
+            Version::V4 => Box::new(v4::Rwkv4::load(catalog, backend)?),
+            Version::V5 => Box::new(v5::Rwkv5::load(catalog, backend)?),
+            Version::V6 => Box::new(v6::Rwkv6::load(catalog, backend)?),
+            Version::V7 => Box::new(v7::Rwkv7::load(catalog, backend)?),
+        };
+        let forward = Forward::new(network, backend);
+        forward.ready(backend)?;
+        Ok(forward)
+    }
+
     pub(crate) fn new(network: Box<dyn Network<B>>, backend: &B) -> Forward<B> {
         let scratch = Scratch {
             rows: 0,

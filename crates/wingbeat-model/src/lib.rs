@@ -6,10 +6,16 @@
 //! forward) and one row in [`Version::ALL`]. Tokens, sampling and sessions are left to the `wingbeat` crate.
 #![forbid(unsafe_code)]
 
+mod channel_mix;
 mod config;
+mod dimensions;
 mod error;
 mod forward;
+mod loader;
 mod names;
+pub mod v4;
+pub mod v5;
+pub mod v6;
 pub mod v7;
 mod version;
 mod weights;
@@ -17,7 +23,7 @@ mod weights;
 pub use config::Config;
 pub use error::ModelError;
 pub use forward::{Forward, ForwardOptions, Network, Output, Progress, Rows, Sequence, Want};
-pub use names::Layout;
+pub use names::{Layout, Place, Stored};
 pub use version::Version;
 pub use weights::{Catalog, Dim, GgufName, Kind, Layers, Row, Weight};
 

@@ -78,16 +78,60 @@ fn dimensions_come_from_the_tensors() {
     assert_eq!((config.head_size, config.low_rank('g'), config.name.as_str()), (64, 64, "rwkv7-2x256"));
 }
 
+/// Every version, as a file of official names.
+const VERSIONS: [(&str, Version); 5] = [
+    ("rwkv4-2x64", Version::V4),
+    ("rwkv5.1-2x64", Version::V5),
+    ("rwkv5.2-2x64", Version::V5),
+    ("rwkv6-2x64", Version::V6),
+    ("rwkv7-2x96-head32", Version::V7),
+];
+
 #[test]
 fn every_missing_tensor_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let all = items(&fixture("rwkv7-2x96-head32.safetensors"));
-    for missing in &all {
-        let name = missing.spec.name.clone();
-        let file = changed(folder.path(), |items| items.retain(|item| item.spec.name != name));
-        let message = error(&file);
-        assert!(message.contains(&format!("`{name}` is missing")), "without {name}: {message}");
+    for (fixture_name, _) in VERSIONS {
+        let all = items(&fixture(&format!("{fixture_name}.safetensors")));
+        for missing in &all {
+            let name = &missing.spec.name;
+            let some: Vec<Item> = all.iter().filter(|item| item.spec.name != *name).cloned().collect();
+            let file = write(&folder.path().join("changed.safetensors"), &Metadata::new(), &some);
+            let message = match Version::load(&file, &Reference) {
+                Err(_) => error(&file),
+                // The first layer tells that there is a gate: without it, there is none.
+                Ok(_) => {
+                    assert!(fixture_name == "rwkv5.2-2x64" && name.starts_with("blocks.0"), "without {name}");
+                    continue;
+                }
+            };
+            assert!(message.contains(&format!("`{name}` is missing")), "without {name}: {message}");
+        }
     }
+}
+
+#[test]
+fn versions_and_their_dimensions_are_found() {
+    for (name, version) in VERSIONS {
+        let file = fixture(&format!("{name}.safetensors"));
+        assert_eq!(Version::detect(&file).unwrap(), version, "{name}");
+        let config = version.config(&file).unwrap();
+        assert_eq!(config.version, version);
+        if name.contains("-2x64") {
+            assert_eq!((config.n_layers, config.n_channels, config.n_vocab), (2, 64, 128), "{name}");
+        }
+        let heads = [(64, 1), (2, 32), (2, 32), (2, 32), (3, 32)];
+        let at = VERSIONS.iter().position(|v| v.0 == name).unwrap();
+        assert_eq!((config.n_heads, config.head_size), heads[at], "{name}");
+        let layout = version.state_layout(&config);
+        assert_eq!(layout.slabs.len(), if version == Version::V4 { 5 } else { 3 }, "{name}");
+    }
+    let config = |name: &str| {
+        let file = fixture(name);
+        Version::detect(&file).unwrap().config(&file).unwrap()
+    };
+    assert_eq!(config("rwkv5.1-2x64.safetensors").n_decays, 2);
+    assert_eq!(config("rwkv5.2-2x64.safetensors").n_decays, 64);
+    assert_eq!(config("rwkv6-2x64.safetensors").low_ranks, [('m', 16), ('d', 24)]);
 }
 
 #[test]
@@ -171,11 +215,23 @@ fn metadata_is_checked() {
 #[test]
 fn other_files_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
+    // A model of a version, of which nearly everything is missing.
+    for (name, version) in [
+        ("blocks.0.att.r_k", Version::V7),
+        ("blocks.0.att.time_maa_x", Version::V6),
+        ("blocks.0.att.ln_x.weight", Version::V5),
+        ("blocks.0.att.time_decay", Version::V4),
+    ] {
+        let spec = TensorSpec { name: name.to_owned(), dtype: DType::F32, shape: vec![1] };
+        let items = [Item { spec, bytes: vec![0; 4] }];
+        let file = write(&folder.path().join("changed.st"), &Metadata::new(), &items);
+        assert_eq!(Version::detect(&file).unwrap(), version);
+        assert!(error(&file).contains("`emb.weight` is missing"), "{}", error(&file));
+    }
     for (name, found) in [
-        ("blocks.0.att.time_maa_x", "RWKV-6"),
-        ("blocks.0.att.time_decay", "RWKV-4"),
-        ("model.layers.0.attn.x_r", "Hugging Face"),
-        ("something.else", "not an RWKV model"),
+        ("model.layers.0.attn.x_r", "`model.embeddings.weight` is missing"),
+        ("model.layers.0.self_attn.q_proj.weight", "there is no tensor `model.layers.0.attn.r_k`"),
+        ("something.else", "not an RWKV model: there is no tensor `blocks.0.att.r_k`"),
     ] {
         let spec = TensorSpec { name: name.to_owned(), dtype: DType::F32, shape: vec![1] };
         let items = [Item { spec, bytes: vec![0; 4] }];

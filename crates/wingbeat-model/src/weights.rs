@@ -1,7 +1,7 @@
 //! Weights as a table: each version lists its tensors once, and loading, checking and converting all read the list.
 
-use crate::{Config, Layout, ModelError};
-use wingbeat_backend::{MatrixSource, Orientation};
+use crate::{Config, Layout, ModelError, Stored, Version};
+use wingbeat_backend::{BackendError, MatrixSource, Orientation};
 use wingbeat_format::{Bytes, DType, ModelFile, Tensor};
 
 /// A dimension by its meaning.
@@ -15,6 +15,10 @@ pub enum Dim {
     V,
     /// A low rank, by its letter.
     Rank(char),
+    /// Several low ranks one after the other.
+    Ranks(usize, char),
+    /// Decays of a layer: `C`, or one a head, `H`, in RWKV-5.1.
+    Decays,
 }
 
 impl Dim {
@@ -25,6 +29,8 @@ impl Dim {
             Dim::F => config.n_ffn,
             Dim::V => config.n_vocab,
             Dim::Rank(letter) => config.low_rank(letter),
+            Dim::Ranks(n, letter) => n * config.low_rank(letter),
+            Dim::Decays => config.n_decays,
         }
     }
 }
@@ -38,6 +44,8 @@ pub enum Kind {
     Matrix(Dim, Dim),
     /// `W (rows, cols)` of low rank, stored row-major or transposed: the shape tells.
     LowRank(Dim, Dim),
+    /// So many matrices `W (rows, cols)` of low rank, one after the other, all row-major or all transposed.
+    Stack(usize, Dim, Dim),
 }
 
 /// Which layers have a weight.
@@ -51,6 +59,8 @@ pub enum Layers {
     First,
     /// All but the first.
     Later,
+    /// Every layer, or none: the first tells.
+    Optional,
 }
 
 /// Where a GGUF file keeps a weight.
@@ -61,14 +71,22 @@ pub enum GgufName {
     /// In a tensor of its own, in the layer's block.
     Block(&'static str),
     /// As one row of a tensor that fuses several vectors of the layer.
-    BlockRow(&'static str, usize),
+    BlockRow {
+        /// The tensor.
+        tensor: &'static str,
+        /// The row.
+        index: usize,
+        /// A tensor of its own that older files have instead.
+        alone: Option<&'static str>,
+    },
 }
 
 impl GgufName {
     /// The tensor's name, without its block.
     pub fn tensor(self) -> &'static str {
         match self {
-            GgufName::Global(name) | GgufName::Block(name) | GgufName::BlockRow(name, _) => name,
+            GgufName::Global(name) | GgufName::Block(name) => name,
+            GgufName::BlockRow { tensor, .. } => tensor,
         }
     }
 
@@ -102,7 +120,7 @@ pub struct Weight {
     pub name: String,
     /// Stored type.
     pub dtype: DType,
-    /// `(n)` of a vector, `(rows, cols)` of a matrix, whatever the orientation.
+    /// `(n)` of a vector, `(rows, cols)` of a matrix, `(n, rows, cols)` of a stack, whatever the orientation.
     pub shape: Vec<usize>,
     /// How a matrix lies.
     pub orientation: Orientation,
@@ -123,23 +141,66 @@ impl Weight {
         !matches!(self.row.kind, Kind::Vector(_))
     }
 
-    /// A matrix for a device.
+    /// A matrix for a device; the first of a stack.
     pub fn matrix(&self) -> MatrixSource {
-        MatrixSource {
+        self.sources().swap_remove(0)
+    }
+
+    /// The matrices for a device: one, but of a stack.
+    pub fn sources(&self) -> Vec<MatrixSource> {
+        let (n, rows, cols) = match *self.shape {
+            [n, rows, cols] => (n, rows, cols),
+            [rows, cols] => (1, rows, cols),
+            _ => (1, self.shape[0], 1),
+        };
+        let bytes = self.data.len() / n.max(1);
+        let part = |i: usize| self.data.slice(i * bytes..(i + 1) * bytes).expect("a part of the whole");
+        let source = |i: usize| MatrixSource {
             name: self.name.clone(),
             dtype: self.dtype,
-            rows: self.shape[0],
-            cols: self.shape.get(1).copied().unwrap_or(1),
+            rows,
+            cols,
             orientation: self.orientation,
             // What has the FFN's width is its hidden vector: relu² leaves a tenth of it, or less.
             sparse_input: matches!(self.row.kind, Kind::Matrix(_, Dim::F)),
-            data: self.data.clone(),
-        }
+            data: part(i),
+        };
+        (0..n.max(1)).map(source).collect()
+    }
+
+    /// A matrix as `n` matrices, its rows dealt out in order: where they lie one after the other without a copy, else each
+    /// copied.
+    ///
+    /// # Errors
+    /// The matrix is transposed, and its stored rows cannot be cut between blocks.
+    pub fn split_rows(&self, n: usize) -> Result<Vec<MatrixSource>, ModelError> {
+        let whole = self.matrix();
+        let (rows, row_bytes) = (whole.rows / n.max(1), whole.checked_row_bytes()?);
+        let part = |i: usize| match whole.orientation {
+            Orientation::RowMajor => self.data.slice(i * rows * row_bytes..(i + 1) * rows * row_bytes),
+            Orientation::Transposed => {
+                let bytes = self.dtype.row_bytes(rows)?;
+                let columns = self.data.chunks_exact(row_bytes.max(1));
+                let part = columns.filter_map(|column| column.get(i * bytes..(i + 1) * bytes));
+                Some(Bytes::from_vec(part.flatten().copied().collect()))
+            }
+        };
+        let source = |i| match part(i) {
+            Some(data) => Ok(MatrixSource { rows, data, ..whole.clone() }),
+            None => Err(BackendError::UnsupportedMatrix {
+                tensor: self.name.clone(),
+                device: "this model".to_owned(),
+                found: self.dtype.name(),
+                why: "it is cut into parts, and a block would be in two of them",
+            }),
+        };
+        Ok((0..n).map(source).collect::<Result<_, _>>()?)
     }
 }
 
 /// All weights of a model, found in its file and checked.
 pub struct Catalog {
+    config: Config,
     weights: Vec<Weight>,
     n_global: usize,
     layer_starts: Vec<usize>,
@@ -147,6 +208,19 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// Finds out what a file is, and all its weights.
+    ///
+    /// # Errors
+    /// It is no model of a known version, or a tensor is missing or wrong.
+    pub fn open(file: &ModelFile) -> Result<Catalog, ModelError> {
+        Catalog::new(file, &Version::detect(file)?.config(file)?)
+    }
+
+    /// The model's dimensions.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Finds every weight of `config.version`'s table and checks shapes and types.
     ///
     /// # Errors
@@ -163,17 +237,39 @@ impl Catalog {
         let mut layer_starts = vec![n_global];
         for layer in 0..config.n_layers {
             let special = if layer == 0 { Layers::First } else { Layers::Later };
-            for row in rows(Layers::All).chain(rows(special)) {
+            let optional = rows(Layers::Optional).filter(|row| finder.is_there(row, 0));
+            for row in rows(Layers::All).chain(rows(special)).chain(optional) {
                 weights.push(finder.find(row, Some(layer))?);
             }
             layer_starts.push(weights.len());
         }
-        Ok(Catalog { weights, n_global, layer_starts, file: file.label().to_owned() })
+        Ok(Catalog { config: config.clone(), weights, n_global, layer_starts, file: file.label().to_owned() })
     }
 
     /// All weights: the model's own, then layer by layer.
     pub fn weights(&self) -> &[Weight] {
         &self.weights
+    }
+
+    /// Puts other values in the place of a weight's, by its place in [`Catalog::weights`]. False, and nothing is changed,
+    /// where there is no such weight or the bytes are not as many as its shape has in that type.
+    #[must_use]
+    pub fn replace(&mut self, index: usize, dtype: DType, orientation: Orientation, data: Bytes) -> bool {
+        let Some(weight) = self.weights.get_mut(index) else { return false };
+        let (rows, cols) = match (&weight.shape[..], orientation) {
+            (&[.., rows, cols], Orientation::RowMajor) | (&[.., cols, rows], Orientation::Transposed) => {
+                (rows, cols)
+            }
+            (shape, _) => (1, shape.iter().product()),
+        };
+        let n_matrices = weight.shape.iter().rev().skip(2).product::<usize>();
+        let n_bytes =
+            dtype.row_bytes(cols).and_then(|bytes| bytes.checked_mul(rows)?.checked_mul(n_matrices));
+        if n_bytes != Some(data.len()) {
+            return false;
+        }
+        (weight.dtype, weight.orientation, weight.data) = (dtype, orientation, data);
+        true
     }
 
     /// A weight by its name in the table and its layer.
@@ -188,12 +284,12 @@ impl Catalog {
                 self.layer_starts.get(layer).copied().unwrap_or(end)..end
             }
         };
-        self.weights
-            .get(range)
-            .unwrap_or_default()
-            .iter()
-            .find(|w| w.row.name == name)
-            .ok_or_else(|| ModelError::MissingTensor { file: self.file.clone(), tensor: name.to_owned() })
+        self.weights.get(range).unwrap_or_default().iter().find(|w| w.row.name == name).ok_or_else(|| {
+            ModelError::MissingTensor {
+                file: self.file.clone(),
+                tensor: Layout::BlinkDl.tensor_name(name, GgufName::Block(""), layer),
+            }
+        })
     }
 }
 
@@ -206,16 +302,16 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
+    fn is_there(&self, row: &Row, layer: usize) -> bool {
+        self.layout.find(self.file, row.name, row.gguf, Some(layer)).is_ok()
+    }
+
     fn find(&self, row: &Row, layer: Option<usize>) -> Result<Weight, ModelError> {
-        let name = self.layout.tensor_name(row.name, row.gguf, layer);
-        let tensor = self.file.tensor(&name).ok_or_else(|| ModelError::MissingTensor {
-            file: self.file.label().to_owned(),
-            tensor: name.clone(),
-        })?;
-        let fused = match (self.layout, row.gguf) {
-            (Layout::Gguf, GgufName::BlockRow(_, index)) => Some(index),
-            _ => None,
-        };
+        let (tensor, fused) = self
+            .layout
+            .find(self.file, row.name, row.gguf, layer)
+            .map_err(|tensor| ModelError::MissingTensor { file: self.file.label().to_owned(), tensor })?;
+        let fused = fused.map(|index| (index, self.n_fused(row.gguf.tensor())));
         let (shape, orientation, data) = match row.kind {
             Kind::Vector(dim) => self.vector(tensor, dim.of(self.config), fused)?,
             Kind::Matrix(rows, cols) => {
@@ -226,31 +322,54 @@ impl Finder<'_> {
                 (shape, Orientation::RowMajor, tensor.data.clone())
             }
             Kind::LowRank(rows, cols) => {
-                let (rows, cols) = (rows.of(self.config), cols.of(self.config));
-                let found = squeezed(tensor);
-                let orientation = match (found == [rows, cols], found == [cols, rows]) {
-                    (true, true) => self.low_rank,
-                    (true, false) => Orientation::RowMajor,
-                    (false, true) => Orientation::Transposed,
-                    (false, false) => {
-                        return Err(
-                            self.shape_error(tensor, &format!("{:?} or {:?}", [rows, cols], [cols, rows]))
-                        );
-                    }
-                };
-                (vec![rows, cols], orientation, tensor.data.clone())
+                let shape = [rows.of(self.config), cols.of(self.config)];
+                let orientation = self.orientation(tensor, &[], shape)?;
+                (shape.to_vec(), orientation, tensor.data.clone())
+            }
+            Kind::Stack(n, rows, cols) => {
+                let [rows, cols] = [rows.of(self.config), cols.of(self.config)];
+                let orientation = self.orientation(tensor, &[n], [rows, cols])?;
+                (vec![n, rows, cols], orientation, tensor.data.clone())
             }
         };
         let name = Layout::BlinkDl.tensor_name(row.name, row.gguf, layer);
-        Ok(Weight { row: *row, layer, name, dtype: tensor.dtype, shape, orientation, data })
+        let weight = Weight { row: *row, layer, name, dtype: tensor.dtype, shape, orientation, data };
+        Ok(match self.layout.stored(self.config.version, row.name) {
+            Some(stored) => restored(weight, stored),
+            None => weight,
+        })
     }
 
-    /// A vector of `len` values, or row `fused` of a tensor `(rows, len)`.
+    /// How matrices `(rows, cols)` lie in a tensor that has the axes `before` them.
+    fn orientation(
+        &self,
+        tensor: &Tensor,
+        before: &[usize],
+        [rows, cols]: [usize; 2],
+    ) -> Result<Orientation, ModelError> {
+        let shape = |last: [usize; 2]| before.iter().chain(&last).copied().collect::<Vec<_>>();
+        let (row_major, transposed) = (shape([rows, cols]), shape([cols, rows]));
+        let found = if before.is_empty() { squeezed(tensor) } else { tensor.shape.clone() };
+        match (found == row_major, found == transposed) {
+            (true, true) => Ok(self.low_rank),
+            (true, false) => Ok(Orientation::RowMajor),
+            (false, true) => Ok(Orientation::Transposed),
+            (false, false) => Err(self.shape_error(tensor, &format!("{row_major:?} or {transposed:?}"))),
+        }
+    }
+
+    /// How many vectors a tensor of this name fuses.
+    fn n_fused(&self, name: &str) -> usize {
+        let rows = self.config.version.table().iter();
+        rows.filter(|row| matches!(row.gguf, GgufName::BlockRow { tensor, .. } if tensor == name)).count()
+    }
+
+    /// A vector of `len` values, or row `fused.0` of a tensor `(fused.1, len)`.
     fn vector(
         &self,
         tensor: &Tensor,
         len: usize,
-        fused: Option<usize>,
+        fused: Option<(usize, usize)>,
     ) -> Result<(Vec<usize>, Orientation, Bytes), ModelError> {
         if tensor.dtype.is_quantized() || !matches!(tensor.dtype, DType::F32 | DType::F16 | DType::BF16) {
             return Err(ModelError::VectorType {
@@ -261,13 +380,13 @@ impl Finder<'_> {
         }
         let data = match fused {
             None if tensor.n_elements() == len => tensor.data.clone(),
-            Some(index) if squeezed(tensor) == [6, len] => {
-                let bytes = tensor.data.len() / 6;
+            Some((index, n)) if squeezed(tensor) == [n, len] => {
+                let bytes = tensor.data.len() / n;
                 let row = tensor.data.slice(index * bytes..(index + 1) * bytes);
-                row.expect("six rows, as the shape says, and index is one of them")
+                row.expect("so many rows, as the shape says, and index is one of them")
             }
             None => return Err(self.shape_error(tensor, &format!("[{len}]"))),
-            Some(_) => return Err(self.shape_error(tensor, &format!("[6, 1, 1, {len}]"))),
+            Some((_, n)) => return Err(self.shape_error(tensor, &format!("[{n}, 1, 1, {len}]"))),
         };
         Ok((vec![len], Orientation::RowMajor, data))
     }
@@ -282,6 +401,12 @@ impl Finder<'_> {
     }
 }
 
+/// The weight with the values that it had before they were stored: a vector, small enough to be held.
+fn restored(weight: Weight, stored: Stored) -> Weight {
+    let values = weight.vector().into_iter().flat_map(|value| stored.restore(value).to_le_bytes());
+    Weight { dtype: DType::F32, data: Bytes::from_vec(values.collect()), ..weight }
+}
+
 /// The shape without axes of length 1, but at least two axes of a matrix: `(1, 1, C)` is `(C)`.
 fn squeezed(tensor: &Tensor) -> Vec<usize> {
     if tensor.shape.len() <= 2 {
@@ -294,19 +419,17 @@ fn squeezed(tensor: &Tensor) -> Vec<usize> {
 /// own habit counts.
 fn low_rank_orientation(file: &ModelFile, config: &Config, layout: Layout) -> Orientation {
     let telling = config.version.table().iter().find_map(|row| {
-        let Kind::LowRank(rows, cols) = row.kind else { return None };
+        let (Kind::LowRank(rows, cols) | Kind::Stack(_, rows, cols)) = row.kind else { return None };
         let (rows, cols) = (rows.of(config), cols.of(config));
         let layer = if row.layers == Layers::Later { 1 } else { 0 };
-        let tensor = file.tensor(&layout.tensor_name(row.name, row.gguf, Some(layer)))?;
-        match squeezed(tensor) {
+        let (tensor, _) = layout.find(file, row.name, row.gguf, Some(layer)).ok()?;
+        let found = squeezed(tensor);
+        match found.get(found.len().saturating_sub(2)..)? {
             _ if rows == cols => None,
             shape if shape == [rows, cols] => Some(Orientation::RowMajor),
             shape if shape == [cols, rows] => Some(Orientation::Transposed),
             _ => None,
         }
     });
-    telling.unwrap_or(match layout {
-        Layout::Gguf => Orientation::RowMajor,
-        Layout::BlinkDl => Orientation::Transposed,
-    })
+    telling.unwrap_or_else(|| layout.low_rank())
 }

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let done = convert(
         &source,
         Path::new(target),
-        &ConvertOptions { mix, vocabulary, name: rest.get(2).cloned() },
+        &ConvertOptions { mix, vocabulary, name: rest.get(2).cloned(), ..ConvertOptions::default() },
         &mut |_, _| true,
     )?;
     println!("{target}: {}, {} tensors", done.format.name(), done.n_tensors);

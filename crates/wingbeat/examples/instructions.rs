@@ -23,7 +23,7 @@ const USAGE: &str = "usage: instructions write FILE.gguf
 
 /// All kinds of products, in a file of 8 MB; without the World vocabulary's 65536 rows, which would be nearly all of
 /// the work.
-const SHAPE: Shape = Shape { n_layers: 4, n_channels: 256, n_vocab: 2048, low_ranks: [32, 32, 32, 64] };
+const SHAPE: Shape = Shape { n_layers: 4, n_channels: 256, n_vocab: 2048, ..Shape::TINY };
 /// What every x86 processor of the last ten years has, and valgrind knows.
 const LEVEL: Level = Level::Avx2;
 /// Tokens of a prompt.

@@ -9,9 +9,9 @@ use std::{
 use wingbeat_backend::{
     Backend, DeviceSampling, KernelTime, SamplerStart, SlabView, StateLayout, TokenSampler,
 };
-use wingbeat_format::{DType, ModelFile};
+use wingbeat_format::DType;
 use wingbeat_gpu::{AdapterSummary, GpuBackend};
-use wingbeat_model::{Config, Forward, ForwardOptions, Output, Progress, Sequence, Version, Want};
+use wingbeat_model::{Catalog, Config, Forward, ForwardOptions, Output, Progress, Sequence, Want};
 
 /// A state of some backend; only the engine that made it knows its type.
 pub(crate) type AnyState = Box<dyn Any + Send + Sync>;
@@ -93,8 +93,8 @@ pub(crate) struct On<B: Backend> {
 }
 
 impl<B: Backend> On<B> {
-    pub(crate) fn load(file: &ModelFile, backend: B) -> Result<On<B>, Error> {
-        let forward = Version::load(file, &backend)?;
+    pub(crate) fn load(catalog: &Catalog, backend: B) -> Result<On<B>, Error> {
+        let forward = Forward::load(catalog, &backend)?;
         Ok(On { backend, forward })
     }
 }

@@ -84,6 +84,22 @@ pub enum Error {
         /// What is missing or wrong.
         why: String,
     },
+    /// An adapter that is none, is of an unknown kind, or does not fit the model.
+    #[error("{file}: adapter: {why}")]
+    Adapter {
+        /// The file.
+        file: String,
+        /// What is missing or wrong.
+        why: String,
+    },
+    /// A tuned state that does not fit the model.
+    #[error("{file}: tuned state: {why}")]
+    TunedState {
+        /// The file.
+        file: String,
+        /// What is missing or wrong.
+        why: String,
+    },
     /// A slab that the model's states don't have.
     #[error("states of {version} have no slab `{slab}`; they have {slabs}")]
     NoSlab {

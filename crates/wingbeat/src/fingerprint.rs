@@ -4,18 +4,18 @@
 //! changes every tensor throughout, so samples tell models apart; the same weights in another storage type are
 //! another model here, as their states differ.
 
+use crate::state::le_bytes;
 use sha2::{Digest, Sha256};
-use wingbeat_format::ModelFile;
-use wingbeat_model::{Catalog, Config, ModelError};
+use wingbeat_model::Catalog;
 
 /// Bytes of each sample.
 const SAMPLE_BYTES: usize = 64;
 /// Samples of a tensor, evenly spread.
 const SAMPLES: usize = 4;
 
-/// 32 hexadecimal digits.
-pub(crate) fn fingerprint(file: &ModelFile, config: &Config) -> Result<String, ModelError> {
-    let catalog = Catalog::new(file, config)?;
+/// 32 hexadecimal digits, of the weights as they are used and of the tuned state that texts begin with.
+pub(crate) fn fingerprint(catalog: &Catalog, tuned: Option<&[f32]>) -> String {
+    let config = catalog.config();
     let mut hash = Sha256::new();
     hash.update(config.version.name());
     hash.update([config.head_size as u8, (config.head_size >> 8) as u8]);
@@ -34,5 +34,9 @@ pub(crate) fn fingerprint(file: &ModelFile, config: &Config) -> Result<String, M
             );
         }
     }
-    Ok(hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect())
+    if let Some(values) = tuned {
+        hash.update(b"time_state\0");
+        hash.update(le_bytes(values));
+    }
+    hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }

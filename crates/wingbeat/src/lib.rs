@@ -28,6 +28,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod adapter;
 mod ahead;
 mod batch;
 mod cache;
@@ -51,6 +52,7 @@ pub mod synthetic;
 mod timeline;
 mod trail;
 
+pub use adapter::Adapter;
 pub use batch::{Batch, BatchEnd, BatchEvent};
 pub use cache::{Cache, CacheOptions, CacheStats};
 pub use device::Device;

@@ -1,11 +1,13 @@
 //! A model: a file on a device, with its vocabulary.
 
 use crate::{
-    Device, Error, Session, State,
+    Adapter, Device, Error, Session, State,
+    adapter::{Merged, merge},
     chat::{TEMPLATES, Template},
     engine::{AnySequence, Engine, On},
     fingerprint::fingerprint,
     sampler::SamplerConfig,
+    state::{has_tuned_state, tuned_state},
     timeline::{Step, Timeline},
 };
 use smallvec::SmallVec;
@@ -17,13 +19,13 @@ use wingbeat_backend::{KernelTime, StateLayout, reference::Reference};
 use wingbeat_cpu::{CpuBackend, CpuOptions};
 use wingbeat_format::{Array, DType, ModelFile};
 use wingbeat_gpu::{AdapterSummary, GpuBackend, GpuError, GpuOptions};
-use wingbeat_model::{Config, ForwardOptions, ModelError, Output, Progress, Version, Want};
+use wingbeat_model::{Catalog, Config, ForwardOptions, ModelError, Output, Progress, Want};
 use wingbeat_tokenizer::{Tokenizer, Vocabulary};
 
 /// Vocabulary size of the World models: ids 0 to 65529, padded.
 const WORLD_VOCAB: usize = 65536;
-/// Where our safetensors files keep a vocabulary, in the official text form.
-pub(crate) const SAFETENSORS_VOCABULARY: &str = "wingbeat.vocabulary";
+/// Where our safetensors files keep a vocabulary, in the official text form; a folder's vocabulary file becomes it.
+pub(crate) const SAFETENSORS_VOCABULARY: &str = wingbeat_format::VOCABULARY_KEY;
 
 /// How a model is opened.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +34,8 @@ pub struct ModelOptions {
     pub device: Device,
     /// A vocabulary file in the official text format, instead of the file's own or the World one.
     pub vocabulary: Option<PathBuf>,
+    /// LoRA adapters, merged into the weights one after the other.
+    pub adapters: Vec<Adapter>,
 }
 
 /// An RWKV model, ready to run. Cloning it shares it.
@@ -48,6 +52,8 @@ pub(crate) struct Inner {
     tokenizer: OnceLock<Tokenizer>,
     fingerprint: OnceLock<String>,
     timeline: Timeline,
+    /// What a state begins with where the file says so: a slab's number and its values.
+    tuned: Option<(usize, Vec<f32>)>,
 }
 
 /// One sequence of a [`Model::forward`] call.
@@ -102,28 +108,39 @@ impl Model {
             Some(path) => Some((path.clone(), timeline.step("vocabulary file", || read_vocabulary(path))?)),
             None => None,
         };
-        let n_vocab = Version::detect(&file)?.config(&file)?.n_vocab;
+        let mut catalog = Catalog::open(&file)?;
+        let merged = match options.adapters.is_empty() {
+            true => Merged::default(),
+            false => timeline.step("adapters", || merge(&mut catalog, &options.adapters))?,
+        };
+        let n_vocab = catalog.config().n_vocab;
         // Weights and vocabulary have nothing to do with each other.
         let (engine, tokenizer) = std::thread::scope(|scope| {
             let vocabulary =
                 || timeline.step("vocabulary", || make_tokenizer(&file, n_vocab, given_vocabulary.as_ref()));
             let vocabulary = std::thread::Builder::new().spawn_scoped(scope, vocabulary);
-            let engine = load_engine(&file, &options.device, &timeline);
+            let engine = load_engine(&catalog, &options.device, &timeline);
             // What is wrong with the vocabulary is said when it is asked for: much can be done without.
             (engine, vocabulary.ok().and_then(|thread| thread.join().ok()).and_then(Result::ok))
         });
-        let (engine, notes) = engine?;
+        let (engine, mut notes) = engine?;
+        notes.extend(merged.notes);
+        let with_state = merged.tuned.as_ref().or_else(|| has_tuned_state(&file).then_some(&file));
+        let tuned = match with_state {
+            Some(file) => Some(tuned_state(file, engine.state_layout(), engine.config().version.name())?),
+            None => None,
+        };
+        if let Some(file) = with_state {
+            notes.push(format!("{}: has a tuned state, with which every text begins", file.label()));
+        }
+        let fingerprint = OnceLock::new();
+        // Of the weights as they were merged, which a device need not keep a second time.
+        if !options.adapters.is_empty() {
+            fingerprint.get_or_init(|| digest(&catalog, tuned.as_ref()));
+        }
         file.check_intact()?;
         let tokenizer = tokenizer.map_or_else(OnceLock::new, OnceLock::from);
-        let inner = Inner {
-            file,
-            engine,
-            notes,
-            given_vocabulary,
-            tokenizer,
-            fingerprint: OnceLock::new(),
-            timeline,
-        };
+        let inner = Inner { file, engine, notes, given_vocabulary, tokenizer, fingerprint, timeline, tuned };
         Ok(Model { inner: Arc::new(inner) })
     }
 
@@ -197,8 +214,9 @@ impl Model {
     /// What tells this model from any other: 32 hexadecimal digits, kept in the files of its states.
     pub fn fingerprint(&self) -> &str {
         self.inner.fingerprint.get_or_init(|| {
-            fingerprint(&self.inner.file, self.config())
-                .expect("the catalog was complete when the model was loaded")
+            let catalog =
+                Catalog::open(&self.inner.file).expect("the catalog was complete when the model was loaded");
+            digest(&catalog, self.inner.tuned.as_ref())
         })
     }
 
@@ -227,15 +245,18 @@ impl Model {
             .unwrap_or(&TEMPLATES[0])
     }
 
-    /// A zero state: that of a model that has read nothing.
+    /// The state of a model that has read nothing: zeros, or the tuned state in the model's file.
     ///
     /// # Errors
     /// There is no memory for it.
     pub fn new_state(&self) -> Result<State, Error> {
-        State::new(self)
+        match &self.inner.tuned {
+            Some((slab, values)) => State::beginning_with(self, *slab, values),
+            None => State::new(self),
+        }
     }
 
-    /// Reads a state that [`State::save`] wrote.
+    /// Reads a state that [`State::save`] wrote, or a tuned one (`.pth` or safetensors, with `blocks.N.att.time_state`).
     ///
     /// # Errors
     /// The file is no state, is damaged, has values that are not finite, or is another model's.
@@ -251,7 +272,7 @@ impl Model {
         State::from_bytes(self, bytes)
     }
 
-    /// A session from the zero state.
+    /// A session from the state of a model that has read nothing.
     ///
     /// # Errors
     /// A sampler setting is out of range, there is no vocabulary, or no memory for a state.
@@ -328,25 +349,30 @@ impl Model {
     }
 }
 
+/// The fingerprint of weights, and of the tuned state that texts begin with.
+fn digest(catalog: &Catalog, tuned: Option<&(usize, Vec<f32>)>) -> String {
+    fingerprint(catalog, tuned.map(|(_, values)| &values[..]))
+}
+
 /// Hands the weights to a device.
 fn load_engine(
-    file: &ModelFile,
+    catalog: &Catalog,
     device: &Device,
     timeline: &Timeline,
 ) -> Result<(Box<dyn Engine>, Vec<String>), Error> {
     let cpu = |options: CpuOptions| -> Result<Box<dyn Engine>, Error> {
         let backend = timeline.step("threads", || CpuBackend::new(options))?;
-        Ok(Box::new(timeline.step("weights", || On::load(file, backend))?))
+        Ok(Box::new(timeline.step("weights", || On::load(catalog, backend))?))
     };
     let gpu = |options: &GpuOptions| -> Result<Box<dyn Engine>, Error> {
         let backend = timeline.step("adapter", || GpuBackend::new(options))?;
-        Ok(Box::new(timeline.step("weights", || On::load(file, backend))?))
+        Ok(Box::new(timeline.step("weights", || On::load(catalog, backend))?))
     };
     let (engine, note) = match device {
         Device::Cpu(options) => (cpu(*options)?, None),
         Device::Gpu(options) => (gpu(options)?, None),
         Device::Reference => {
-            let engine = timeline.step("weights", || On::load(file, Reference))?;
+            let engine = timeline.step("weights", || On::load(catalog, Reference))?;
             (Box::new(engine) as Box<dyn Engine>, None)
         }
         Device::Auto(on_cpu) => {

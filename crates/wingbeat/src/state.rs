@@ -1,15 +1,17 @@
 //! A recurrent state as a value: kept, forked, read, written, compared, blended.
 //!
-//! What goes on with it is the model's business ([`Model::forward`]); `file.rs` saves and loads it, `kept.rs` hands it to the
-//! cache.
+//! What goes on with it is the model's business ([`Model::forward`]); `file.rs` saves and loads it, `tuned.rs` reads those that
+//! were trained, `kept.rs` hands it to the cache.
 
 mod file;
 mod kept;
+mod tuned;
 
 pub(crate) use file::le_bytes;
+pub(crate) use tuned::{has_tuned_state, tuned_state};
 
 use crate::{Error, Model, engine::AnyState};
-use wingbeat_backend::{BackendError, SlabSpec, SlabView};
+use wingbeat_backend::{BackendError, SlabKind, SlabSpec, SlabView};
 
 /// What a model remembers of a text. It belongs to its model and lives on the model's device.
 pub struct State {
@@ -34,7 +36,15 @@ impl State {
         Ok(State { any: model.inner.engine.new_state()?, model: model.clone(), n_tokens: 0 })
     }
 
-    /// A weighted sum of states of one model, slab by slab: `Σ weight · state`. The weights need not add up to 1.
+    /// The state before the first token, with one slab's values in place of its own.
+    pub(crate) fn beginning_with(model: &Model, slab: usize, values: &[f32]) -> Result<State, Error> {
+        let mut state = State::new(model)?;
+        model.inner.engine.write_slab(&mut state.any, slab, values)?;
+        Ok(state)
+    }
+
+    /// A weighted sum of states of one model, slab by slab: `Σ weight · state`. The weights need not add up to 1. RWKV-4's
+    /// sums count with their exponents, of which the blend has the largest.
     ///
     /// It counts the tokens of the state that has the most: a blend of a state with itself, a half each, is that state.
     ///
@@ -56,10 +66,18 @@ impl State {
         let engine = &first.model.inner.engine;
         let mut blend = State::new(&first.model)?;
         let mut sums = Vec::new();
+        let exponents = Exponents::read(states, first.slabs())?;
         for (index, spec) in first.slabs().iter().enumerate() {
+            if let (SlabKind::Exponents, Some(exponents)) = (spec.kind, &exponents) {
+                sums.push(exponents.largest.clone());
+                continue;
+            }
             let mut sum = Vec::new();
-            for &(state, weight) in states {
+            for (i, &(state, weight)) in states.iter().enumerate() {
                 let mut values = engine.read_slab(&state.any, index)?;
+                if let (SlabKind::Sums, Some(exponents)) = (spec.kind, &exponents) {
+                    exponents.rescale(i, &mut values);
+                }
                 match sum.is_empty() {
                     true => {
                         values.iter_mut().for_each(|value| *value *= weight);
@@ -266,4 +284,37 @@ fn check_finite(what: &str, slab: &SlabSpec, values: &[f32]) -> Result<(), Error
     bad.map_or(Ok(()), |(index, &found)| {
         Err(Error::StateNotFinite { what: what.to_owned(), slab: slab.name, index, found })
     })
+}
+
+/// The exponents of states that are blended.
+struct Exponents {
+    /// Of each state.
+    own: Vec<Vec<f32>>,
+    /// Of those that count.
+    largest: Vec<f32>,
+}
+
+impl Exponents {
+    /// None where states have none.
+    fn read(states: &[(&State, f32)], slabs: &[SlabSpec]) -> Result<Option<Exponents>, Error> {
+        let Some(slab) = slabs.iter().position(|slab| slab.kind == SlabKind::Exponents) else {
+            return Ok(None);
+        };
+        let read = |state: &State| state.model.inner.engine.read_slab(&state.any, slab);
+        let own = states.iter().map(|(state, _)| read(state)).collect::<Result<Vec<_>, _>>()?;
+        let mut largest = vec![SlabKind::Exponents.initial(); slabs[slab].len()];
+        for ((_, weight), own) in states.iter().zip(&own) {
+            if *weight != 0.0 {
+                largest.iter_mut().zip(own).for_each(|(largest, own)| *largest = largest.max(*own));
+            }
+        }
+        Ok(Some(Exponents { own, largest }))
+    }
+
+    /// Makes sums of state `i`, over its own exponents, sums over the largest.
+    fn rescale(&self, i: usize, values: &mut [f32]) {
+        for ((value, own), largest) in values.iter_mut().zip(&self.own[i]).zip(&self.largest) {
+            *value *= (own - largest).exp();
+        }
+    }
 }

@@ -218,7 +218,7 @@ fn stopped_or_refused_conversions_leave_nothing() {
     let target = folder.path().join("x.gguf");
     let error = convert(&source, &target, &ConvertOptions::default(), &mut |done, _| done < 5).unwrap_err();
     assert!(error.to_string().contains("stopped after 5"), "{error}");
-    let bad = folder.path().join("x.bin");
+    let bad = folder.path().join("x.onnx");
     assert!(convert(&source, &bad, &ConvertOptions::default(), &mut |_, _| true).is_err());
     let nowhere = folder.path().join("no/such/x.gguf");
     assert!(convert(&source, &nowhere, &ConvertOptions::default(), &mut |_, _| true).is_err());

@@ -9,12 +9,14 @@ use wingbeat::{
 };
 use wingbeat_backend::tolerance::{MODEL_INT8_RMS, MODEL_QUANT_EXACT_REL, ORDER_REL};
 
-const FIXTURES: [&str; 5] = [
+const FIXTURES: [&str; 7] = [
     "rwkv7-1x64.safetensors",
     "rwkv7-3x128-odd-ranks.safetensors",
     "rwkv7-2x96-head32.safetensors",
     "rwkv7-2x256-Q8_0.gguf",
     "rwkv7-2x256-Q4_K_M.gguf",
+    "rwkv4-2x64.safetensors",
+    "rwkv6-2x64.safetensors",
 ];
 
 fn open_at(path: &str, device: Device) -> Model {
@@ -72,7 +74,8 @@ fn every_kind(model: &Model) -> Vec<EmbedOptions> {
         options(EmbeddingOf::Layer(0), Pooling::Mean),
         options(EmbeddingOf::Layer(last), Pooling::Last),
         options(state(None, None), Pooling::Last),
-        options(state(Some("wkv"), Some(last)), Pooling::Last),
+        // What recurs: `wkv`, or RWKV-4's first sums.
+        options(state(Some(model.state_layout().slabs[1].name), Some(last)), Pooling::Last),
         EmbedOptions { normalize: true, ..EmbedOptions::default() },
     ]
 }

@@ -33,11 +33,14 @@ fn on_all_devices(name: &str) -> Vec<Model> {
     std::iter::once(fixture(name, 2)).chain(gpus).collect()
 }
 
-const FIXTURES: [&str; 4] = [
+const FIXTURES: [&str; 7] = [
     "rwkv7-1x64.safetensors",
     "rwkv7-3x128-odd-ranks.safetensors",
     "rwkv7-2x96-head32.safetensors",
     "rwkv7-2x256-Q4_K_M.gguf",
+    "rwkv4-2x64.safetensors",
+    "rwkv5.1-2x64.safetensors",
+    "rwkv6-2x64.safetensors",
 ];
 
 /// `n` tokens of a vocabulary, spread over it.

@@ -47,9 +47,14 @@ fn states_move_between_devices() {
     let Some(options) = gpu() else { return };
     let folder = tempfile::tempdir().expect("a folder");
     let cpu = CpuOptions { exact: true, ..CpuOptions::default() };
-    for name in
-        ["rwkv7-3x128-odd-ranks.safetensors", "rwkv7-2x96-head32.safetensors", "rwkv7-2x256-Q8_0.gguf"]
-    {
+    for name in [
+        "rwkv4-2x64.safetensors",
+        "rwkv5.1-2x64.safetensors",
+        "rwkv6-2x64.safetensors",
+        "rwkv7-3x128-odd-ranks.safetensors",
+        "rwkv7-2x96-head32.safetensors",
+        "rwkv7-2x256-Q8_0.gguf",
+    ] {
         let on_cpu = open(name, Device::Cpu(cpu)).expect("a model");
         let on_gpu = open(name, Device::Gpu(options.clone())).expect("a model");
         assert_eq!(on_cpu.fingerprint(), on_gpu.fingerprint());

@@ -21,9 +21,14 @@ fn run(model: &Model, state: &mut State, tokens: &[u32]) -> Vec<f32> {
 #[test]
 fn fork_save_and_load_are_no_ops() {
     let folder = tempfile::tempdir().unwrap();
-    for name in
-        ["rwkv7-3x128-odd-ranks.safetensors", "rwkv7-2x96-head32.safetensors", "rwkv7-2x256-Q8_0.gguf"]
-    {
+    for name in [
+        "rwkv4-2x64.safetensors",
+        "rwkv5.1-2x64.safetensors",
+        "rwkv6-2x64.safetensors",
+        "rwkv7-3x128-odd-ranks.safetensors",
+        "rwkv7-2x96-head32.safetensors",
+        "rwkv7-2x256-Q8_0.gguf",
+    ] {
         let model = model(name);
         let mut state = model.new_state().unwrap();
         run(&model, &mut state, &[1, 2, 3, 4, 5]);
@@ -37,7 +42,8 @@ fn fork_save_and_load_are_no_ops() {
         assert_eq!(run(&model, &mut loaded, &[6, 7]), expected, "{name}: load");
         // The fork is its own.
         run(&model, &mut fork, &[9]);
-        assert_ne!(fork.read("wkv").unwrap(), state.read("wkv").unwrap());
+        let recurrent = if name.starts_with("rwkv4") { "aa" } else { "wkv" };
+        assert_ne!(fork.read(recurrent).unwrap(), state.read(recurrent).unwrap());
         // Slabs written one by one make the same state.
         let mut copy = model.new_state().unwrap();
         for slab in model.state_layout().slabs.clone() {
@@ -243,6 +249,28 @@ fn blends_are_weighted_sums() {
     large.write("att_shift", &[f32::MAX; 2 * 96]).unwrap();
     let error = refused(&[(&a, 1.0), (&large, 2.0)]);
     assert!(error.starts_with("the blend: state slab `att_shift`, value 0: expected a finite"), "{error}");
+}
+
+/// RWKV-4's sums are over powers of e: a blend is of what they stand for.
+#[test]
+fn blends_of_sums_heed_their_exponents() {
+    let model = model("rwkv4-2x64.safetensors");
+    let (a, b) = (after(&model, &[1, 2, 3]), after(&model, &[4, 9]));
+    assert!(State::blend(&[(&a, 0.5), (&a, 0.5)]).unwrap().is_same(&a).unwrap());
+    // Nothing has no weight, whatever its exponents.
+    let nothing = model.new_state().unwrap();
+    assert!(State::blend(&[(&a, 1.0), (&nothing, 0.0)]).unwrap().is_same(&a).unwrap());
+    let blend = State::blend(&[(&a, 0.25), (&b, 2.0)]).unwrap();
+    let slab = |state: &State, name: &str| state.read(name).unwrap().values;
+    for name in ["aa", "bb"] {
+        let real =
+            |state: &State, i: usize| f64::from(slab(state, name)[i]) * f64::from(slab(state, "pp")[i]).exp();
+        for i in 0..2 * 64 {
+            let (a, b) = (0.25 * real(&a, i), 2.0 * real(&b, i));
+            let found = real(&blend, i);
+            assert!((found - (a + b)).abs() <= 1e-5 * (a.abs() + b.abs()), "{name} {i}: {found} {}", a + b);
+        }
+    }
 }
 
 #[test]

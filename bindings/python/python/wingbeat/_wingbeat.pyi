@@ -105,6 +105,8 @@ class Model:
         threads: Optional[int] = None,
         precision: Literal["default", "exact"] = "default",
         vocab: Optional[_Path] = None,
+        lora: Union[_Path, tuple[_Path, float], Sequence[Union[_Path, tuple[_Path, float]]], None] = None,
+        lora_alpha: Optional[float] = None,
     ) -> Model: ...
     @staticmethod
     def demo(

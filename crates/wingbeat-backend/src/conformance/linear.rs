@@ -146,7 +146,9 @@ fn check_sparse<B: Backend>(
 
 /// One `linear` call of some jobs, under each activation.
 fn check<B: Backend>(backend: &B, seed: u64, n_tokens: usize, jobs: &[(DType, usize, usize, Orientation)]) {
-    for kind in 0..7 {
+    // The activations that only older versions have, now and then: they are what is done last, whatever the kernel.
+    let n_kinds = if seed.is_multiple_of(4) { 9 } else { 7 };
+    for kind in 0..n_kinds {
         let label = format!("linear T={n_tokens} jobs={jobs:?} activation {kind}");
         let mut case = Case::new(backend, seed, label);
         let batch = case.batch(&[n_tokens], 2);
@@ -175,8 +177,13 @@ fn check_operands<B: Backend>(case: &Case<'_, B>, batch: &Batch, operands: &[Ope
             let x: Vec<f64> = job.x[t * cols..][..cols].iter().map(|&x| f64::from(x)).collect();
             let limit = |row: usize| {
                 let z = product(&exact[row * cols..][..cols], &x, precision);
-                // relu² has slope 2√y.
-                let slope = if kind == 4 { 2.0 * f64::from(e[t * rows + row]).sqrt() + z } else { 1.0 };
+                let slope = match kind {
+                    // relu² has slope 2√y.
+                    4 => 2.0 * f64::from(e[t * rows + row]).sqrt() + z,
+                    // z σ(z) has slope 1.1 at most.
+                    7 => 1.1,
+                    _ => 1.0,
+                };
                 z * slope
                     + if kind == 0 {
                         0.0
@@ -238,7 +245,9 @@ fn run<B: Backend>(backend: &B, batch: &Batch, operands: &[Operands], kind: usiz
             3 => Activation::Sigmoid,
             4 => Activation::ReluSquared,
             5 => Activation::BiasSigmoid(bias),
-            _ => Activation::BiasDecay(bias),
+            6 => Activation::BiasDecay(bias),
+            7 => Activation::Silu,
+            _ => Activation::BiasExpDecay(bias),
         };
         jobs.push(Linear { sparse_x: kind == 1, ..Linear::new(weight, x, y, activation) });
     }

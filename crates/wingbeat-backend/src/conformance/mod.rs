@@ -10,12 +10,14 @@
 mod cases;
 mod linear;
 mod low_rank;
+mod recurrences;
 mod rows;
 mod time_mix;
 
 pub use cases::{Case, Random, random_matrix};
 pub use linear::{embed, linear, linear_sparse};
 pub use low_rank::low_rank_mix_v7;
+pub use recurrences::{elementwise, time_mix_v6, v6_readout, wkv4, wkv6};
 pub use rows::{layer_norm, select_rows, shift_linear, sum_rows, token_shift};
 pub use time_mix::{states, time_mix_v7, v7_keys, v7_readout, wkv7};
 
@@ -23,7 +25,7 @@ pub use time_mix::{states, time_mix_v7, v7_keys, v7_readout, wkv7};
 #[macro_export]
 macro_rules! conformance_suite {
     ($backend:expr) => {
-        $crate::conformance_suite!(@ $backend; embed linear linear_sparse layer_norm token_shift shift_linear select_rows sum_rows v7_keys wkv7 v7_readout time_mix_v7 low_rank_mix_v7 states);
+        $crate::conformance_suite!(@ $backend; embed linear linear_sparse layer_norm token_shift shift_linear select_rows sum_rows v7_keys wkv7 v7_readout time_mix_v7 low_rank_mix_v7 wkv4 wkv6 v6_readout time_mix_v6 elementwise states);
     };
     (@ $backend:expr; $($op:ident)*) => {
         $(#[test]

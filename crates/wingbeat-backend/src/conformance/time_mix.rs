@@ -217,18 +217,21 @@ pub fn time_mix_v7<B: Backend>(backend: &B) {
     check(backend, "time_mix_v7", Op::Fused, recurrence_rel);
 }
 
-/// States: zero at first, written and read unchanged, forks independent, wrong lengths refused.
+/// States: of nothing at first, written and read unchanged, forks independent, wrong lengths refused.
 pub fn states<B: Backend>(backend: &B) {
     let layout = StateLayout {
         slabs: vec![
             SlabSpec { name: "shift", shape: vec![2, 5], kind: SlabKind::Vectors },
             SlabSpec { name: "wkv", shape: vec![2, 3, 4, 4], kind: SlabKind::HeadMatrices },
+            SlabSpec { name: "key_first", shape: vec![2, 3, 4, 4], kind: SlabKind::KeyMatrices },
+            SlabSpec { name: "exponents", shape: vec![2, 7], kind: SlabKind::Exponents },
         ],
     };
     let mut case = Case::new(backend, 1, "states".to_owned());
     let mut state = backend.state(&layout).expect("a state");
     for (i, slab) in layout.slabs.iter().enumerate() {
-        assert_eq!(backend.read_slab(&state, i).expect("a slab"), vec![0.0; slab.len()], "{}", case.label);
+        let initial = vec![slab.kind.initial(); slab.len()];
+        assert_eq!(backend.read_slab(&state, i).expect("a slab"), initial, "{}", case.label);
         let values = case.random.normals(slab.len());
         backend.write_slab(&mut state, i, &values).expect("the layout's length");
         let fork = backend.fork_state(&state).expect("a fork");
@@ -254,6 +257,7 @@ pub fn states<B: Backend>(backend: &B) {
     for (other, values) in others.iter().zip(&values) {
         assert_eq!(backend.read_state(other, &layout).expect("slabs"), *values, "{}: at once", case.label);
     }
-    let short: [&[f32]; 2] = [&values[0][0][1..], &values[0][1]];
+    let short: Vec<&[f32]> =
+        values[0].iter().enumerate().map(|(i, slab)| &slab[usize::from(i == 0)..]).collect();
     assert!(backend.write_state(&mut state, &layout, &short).is_err(), "{}: a wrong length", case.label);
 }

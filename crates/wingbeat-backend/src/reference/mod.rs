@@ -103,7 +103,7 @@ impl Backend for Reference {
     }
 
     fn state(&self, layout: &StateLayout) -> Result<State, BackendError> {
-        let slabs = layout.slabs.iter().map(|s| vec![0.0; s.len()]).collect();
+        let slabs = layout.slabs.iter().map(|s| vec![s.kind.initial(); s.len()]).collect();
         Ok(State { layout: layout.clone(), slabs })
     }
 

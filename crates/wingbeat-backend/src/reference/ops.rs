@@ -1,7 +1,10 @@
 //! The operations themselves.
 
 use super::{Buffer, Matrix, Pass, Reference};
-use crate::{Activation, BackendError, LayerNorm, Linear, SlabAt, V7Keys, V7Readout, WKV7_DECAY_SCALE, Wkv7};
+use crate::{
+    Activation, BackendError, Decay, LayerNorm, Linear, SlabAt, V6Readout, V7Keys, V7Readout,
+    WKV7_DECAY_SCALE, Wkv4, Wkv6, Wkv7,
+};
 use std::ops::Range;
 
 fn sigmoid(z: f64) -> f64 {
@@ -74,6 +77,8 @@ impl crate::Pass<Reference> for Pass<'_> {
                         Activation::BiasDecay(bias) => {
                             (-f64::from(WKV7_DECAY_SCALE) * sigmoid(z + f64::from(bias[row]))).exp()
                         }
+                        Activation::Silu => z * sigmoid(z),
+                        Activation::BiasExpDecay(bias) => (-(z + f64::from(bias[row])).exp()).exp(),
                     } as f32;
                 }
             }
@@ -144,6 +149,95 @@ impl crate::Pass<Reference> for Pass<'_> {
                     *y = ((normed + bonus * f64::from(v[c])) * f64::from(g[c])) as f32;
                 }
             }
+        }
+    }
+
+    fn wkv4(&mut self, args: Wkv4<'_, Reference>) {
+        let Wkv4 { r, k, v, y, decay, first, aa, bb, pp } = args;
+        let width = y.width;
+        for (sequence, states) in self.batch.sequences().iter().zip(&mut self.states) {
+            for c in 0..width {
+                let at = |slab: SlabAt| states.slabs[slab.slab][slab.layer * width + c];
+                let (mut a, mut b, mut p) = (f64::from(at(aa)), f64::from(at(bb)), f64::from(at(pp)));
+                let (decay, first) = (f64::from(decay[c]), f64::from(first[c]));
+                for t in sequence.first_row..sequence.first_row + sequence.n_tokens {
+                    let (k, v) = (f64::from(k.row(t)[c]), f64::from(v.row(t)[c]));
+                    let q = p.max(first + k);
+                    let (old, new) = ((p - q).exp(), (first + k - q).exp());
+                    let average = (old * a + new * v) / (old * b + new);
+                    y.row_mut(t)[c] = (f64::from(r.row(t)[c]) * average) as f32;
+                    let q = (p + decay).max(k);
+                    let (old, new) = ((p + decay - q).exp(), (k - q).exp());
+                    (a, b, p) = (old * a + new * v, old * b + new, q);
+                }
+                for (slab, value) in [(aa, a), (bb, b), (pp, p)] {
+                    states.slabs[slab.slab][slab.layer * width + c] = value as f32;
+                }
+            }
+        }
+    }
+
+    fn wkv6(&mut self, args: Wkv6<'_, Reference>) {
+        let Wkv6 { r, w, k, v, y, u, state, head_size: n } = args;
+        for (sequence, states) in self.batch.sequences().iter().zip(&mut self.states) {
+            let slab = &mut states.slabs[state.slab][state.layer * y.width * n..][..y.width * n];
+            for t in sequence.first_row..sequence.first_row + sequence.n_tokens {
+                for (h, s) in slab.chunks_exact_mut(n * n).enumerate() {
+                    for j in 0..n {
+                        let value = f64::from(v.row(t)[h * n + j]);
+                        let mut out = 0.0;
+                        for i in 0..n {
+                            let c = h * n + i;
+                            let decay = f64::from(match w {
+                                Decay::Tokens(w) => w.row(t)[c],
+                                Decay::Channels(w) => w[c],
+                            });
+                            let (new, s) = (f64::from(k.row(t)[c]) * value, &mut s[i * n + j]);
+                            out += f64::from(r.row(t)[c]) * (f64::from(*s) + f64::from(u[c]) * new);
+                            *s = (f64::from(*s) * decay + new) as f32;
+                        }
+                        y.row_mut(t)[h * n + j] = out as f32;
+                    }
+                }
+            }
+        }
+    }
+
+    fn v6_readout(&mut self, args: V6Readout<'_, Reference>) {
+        let V6Readout { y, g, ln_x, head_size: n } = args;
+        for t in 0..self.n_rows {
+            for (h, y) in y.row_mut(t).chunks_exact_mut(n).enumerate() {
+                let (mean, scale) = moments(y, ln_x.eps);
+                for (y, c) in y.iter_mut().zip(h * n..) {
+                    let normed =
+                        (f64::from(*y) - mean) * scale * f64::from(ln_x.weight[c]) + f64::from(ln_x.bias[c]);
+                    *y = (normed * g.map_or(1.0, |g| f64::from(g.row(t)[c]))) as f32;
+                }
+            }
+        }
+    }
+
+    fn lerp(&mut self, x: &Buffer, previous: &Buffer, mixes: &[&Vec<f32>], ys: &mut [&mut Buffer]) {
+        for (mix, y) in mixes.iter().zip(ys) {
+            for t in 0..self.n_rows {
+                for (c, y) in y.row_mut(t).iter_mut().enumerate() {
+                    *y = x.row(t)[c] + (previous.row(t)[c] - x.row(t)[c]) * (mix[c] + *y);
+                }
+            }
+        }
+    }
+
+    fn add_gated(&mut self, x: &mut Buffer, gate: &Buffer, y: &Buffer) {
+        for t in 0..self.n_rows {
+            for (c, x) in x.row_mut(t).iter_mut().enumerate() {
+                *x += gate.row(t)[c] * y.row(t)[c];
+            }
+        }
+    }
+
+    fn scale(&mut self, x: &mut Buffer, factor: f32) {
+        for t in 0..self.n_rows {
+            x.row_mut(t).iter_mut().for_each(|x| *x *= factor);
         }
     }
 

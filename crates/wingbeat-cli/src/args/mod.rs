@@ -1,5 +1,6 @@
 //! Flags that several commands share: each group is one struct, flattened into the commands that have it.
 
+mod adapters;
 mod cache;
 mod embedding;
 mod model;
@@ -7,6 +8,7 @@ mod profile;
 mod sampler;
 mod vocabulary;
 
+pub(crate) use adapters::AdapterArgs;
 pub(crate) use cache::{CacheArgs, bytes, note_trouble};
 pub(crate) use embedding::{EmbeddingArgs, count};
 pub(crate) use model::ModelArgs;

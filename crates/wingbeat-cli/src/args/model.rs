@@ -1,6 +1,6 @@
 //! Which model, and where it runs.
 
-use crate::demo;
+use crate::{args::AdapterArgs, demo, hub};
 use clap::{Args, ValueEnum};
 use std::path::{Path, PathBuf};
 use wingbeat::{CpuOptions, Device, Model, ModelOptions};
@@ -12,12 +12,15 @@ const MAX_THREADS: usize = 1024;
 #[derive(Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// Model file: GGUF, safetensors or .pth [default: the demo model]
+    /// Model file or folder (GGUF, safetensors, .pth, .bin of rwkv.cpp, or Hugging Face's layout), or
+    /// hf:USER/REPO[:TYPE] of the Hugging Face hub [default: the demo model]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) model: Option<PathBuf>,
     /// Vocabulary in the official text format, instead of the model's own or the World one
     #[arg(long, value_name = "FILE")]
     vocab: Option<PathBuf>,
+    #[command(flatten)]
+    adapters: AdapterArgs,
     /// Where to run it: auto, cpu, gpu, gpu:N, a part of a GPU's name, or reference (slow and exact, for checking)
     #[arg(long, default_value = "auto")]
     device: Device,
@@ -27,6 +30,8 @@ pub(crate) struct ModelArgs {
     /// Arithmetic on quantized weights: auto rounds activations to 8 bits where that is fast, exact never does
     #[arg(long, value_enum, default_value_t = Precision::Auto)]
     precision: Precision,
+    #[arg(from_global)]
+    quiet: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,9 +43,13 @@ enum Precision {
 impl ModelArgs {
     /// Opens the model.
     pub(crate) fn open(&self) -> anyhow::Result<Model> {
-        let options = ModelOptions { device: self.device(), vocabulary: self.vocab.clone() };
+        let options = ModelOptions {
+            device: self.device(),
+            vocabulary: self.vocab.clone(),
+            adapters: self.adapters.list(),
+        };
         let model = match &self.model {
-            Some(path) => Model::open_with(path, &options)?,
+            Some(name) => Model::open_with(hub::locate(name, self.quiet)?, &options)?,
             None => Model::from_file(demo::file()?, &options)?,
         };
         for note in model.notes() {
@@ -49,9 +58,16 @@ impl ModelArgs {
         Ok(model)
     }
 
+    /// Puts the file in the place of a name of the hub, so that opening it again asks nobody.
+    pub(crate) fn locate(&mut self) -> anyhow::Result<()> {
+        self.model = hub::locate_some(&self.model, self.quiet)?.map(|path| path.into_owned());
+        Ok(())
+    }
+
     /// Opens another model on the same device, with its own vocabulary.
     pub(crate) fn open_other(&self, path: &Path) -> anyhow::Result<Model> {
-        Ok(Model::open_with(path, &ModelOptions { device: self.device(), vocabulary: None })?)
+        let options = ModelOptions { device: self.device(), ..ModelOptions::default() };
+        Ok(Model::open_with(hub::locate(path, self.quiet)?, &options)?)
     }
 
     fn device(&self) -> Device {

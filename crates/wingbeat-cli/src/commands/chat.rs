@@ -15,10 +15,11 @@ use clap::Args;
 use rustyline::{Behavior, Config, DefaultEditor, error::ReadlineError};
 use std::{
     io::{self, IsTerminal},
+    path::PathBuf,
     process::ExitCode,
 };
 use wingbeat::{
-    Error, GenerateOptions, Generation, Model, ModelError, Session, StopReason,
+    Error, GenerateOptions, Generation, Model, ModelError, Session, State, StopReason,
     chat::{Message, PromptOptions, ThinkLength, Thinking},
     sampler::SamplerConfig,
 };
@@ -30,7 +31,7 @@ const LONG_PROMPT_TOKENS: usize = 512;
 const HELP: &str = "\
 /reset           forget the conversation (the system text stays)
 /save FILE       save the conversation's state
-/load FILE       go on from a saved state
+/load FILE       go on from a saved or a tuned state
 /system TEXT     instructions, told with the next message; without TEXT: show them
 /think [HOW]     think before answering: short, medium, long; off; fake (an empty thought)
 /help            this list
@@ -47,6 +48,7 @@ can be said. Sampling begins with the preset `chat`.
 Examples:
   wingbeat chat -m rwkv7-g1.gguf
   wingbeat chat -m rwkv7-g1.gguf --system \"Answer in French.\" --thinking short
+  wingbeat chat -m rwkv7-g1.gguf --state tuned.pth
   echo \"What is a recurrent network?\" | wingbeat chat -m rwkv7-g1.gguf")]
 pub(crate) struct Chat {
     /// Instructions for the whole conversation
@@ -56,6 +58,9 @@ pub(crate) struct Chat {
     #[arg(long, value_name = "HOW", default_value = "off", default_missing_value = "think", num_args = 0..=1,
           value_parser = thinking)]
     thinking: Thinking,
+    /// Begin with a saved or a tuned state, also after /reset
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// Tokens of an answer at most
     #[arg(long, short = 'n', value_name = "N", default_value_t = 1024)]
     max_tokens: usize,
@@ -75,10 +80,17 @@ impl Chat {
                 "note: the demo model has read novels only, and goes on with a conversation as they would",
             );
         }
+        let start = match &self.state {
+            Some(path) => model.load_state(path)?,
+            None => model.new_state()?,
+        };
+        let mut session = model.session(config)?;
+        session.set_state(start.fork()?)?;
         let mut conversation = Conversation {
-            session: model.session(config)?,
+            session,
             system: self.system.clone(),
-            untold: self.system.is_some(),
+            untold: self.system.is_some() && start.n_tokens() == 0,
+            start,
             thinking: self.thinking,
             max_tokens: self.max_tokens,
             quiet: global.quiet,
@@ -137,6 +149,8 @@ enum Next {
 
 struct Conversation {
     session: Session,
+    /// Where it began.
+    start: State,
     system: Option<String>,
     /// Whether the system text is yet to be told.
     untold: bool,
@@ -170,7 +184,7 @@ impl Conversation {
         let done = match (name, rest) {
             ("quit" | "exit", "") => return Ok(Next::Quit),
             ("help", _) => Ok(HELP.to_owned()),
-            ("reset", "") => self.reset(&model),
+            ("reset", "") => self.reset(),
             ("save", "") | ("load", "") => Err(anyhow::anyhow!("/{name}: expected a file name")),
             ("save", path) => self.save(path),
             ("load", path) => self.load(&model, path),
@@ -196,9 +210,9 @@ impl Conversation {
         Ok(Next::GoOn)
     }
 
-    fn reset(&mut self, model: &Model) -> anyhow::Result<String> {
-        self.session.set_state(model.new_state()?)?;
-        self.untold = self.system.is_some();
+    fn reset(&mut self) -> anyhow::Result<String> {
+        self.session.set_state(self.start.fork()?)?;
+        self.untold = self.system.is_some() && self.start.n_tokens() == 0;
         Ok("forgotten".to_owned())
     }
 
@@ -212,8 +226,8 @@ impl Conversation {
         let state = model.load_state(path)?;
         let n_tokens = state.n_tokens();
         self.session.set_state(state)?;
-        // It has been told whatever it was told.
-        self.untold = false;
+        // It has been told whatever it was told; a tuned one nothing.
+        self.untold = self.system.is_some() && n_tokens == 0;
         Ok(format!("loaded {path}: {n_tokens} tokens"))
     }
 

@@ -61,7 +61,7 @@ pub(crate) struct Fields {
     /// The document, byte for byte; - is standard input
     #[arg(value_name = "DOC")]
     doc: Option<PathBuf>,
-    /// Go on from a saved state, with or without a document after it
+    /// Go on from a saved or a tuned state, with or without a document after it
     #[arg(long, value_name = "FILE", conflicts_with = "cache")]
     state: Option<PathBuf>,
     /// Save the document's state

@@ -61,7 +61,7 @@ pub(crate) struct Generate {
         num_args = 0..=1, require_equals = true
     )]
     echo: Echo,
-    /// Go on from a saved state; a prompt is needed
+    /// Go on from a saved or a tuned state; a prompt is needed
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Save the state after the last token printed

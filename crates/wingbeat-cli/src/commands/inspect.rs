@@ -2,7 +2,7 @@
 //!
 //! Facts are gathered once and shown as text or JSON. A file that is no RWKV model is shown too, with a note on why.
 
-use crate::{demo, embeddings::Recipe, output};
+use crate::{args::Global, demo, embeddings::Recipe, hub, output};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -10,8 +10,8 @@ use std::{fmt::Write, path::PathBuf, process::ExitCode};
 use wingbeat::{
     Config, DType, FileFormat, ModelFile, Version, chat::TEMPLATES, chat::Template, vocabulary_of,
 };
-use wingbeat_format::{Array, Metadata, Tensor, Value};
-use wingbeat_model::{Catalog, v7};
+use wingbeat_format::{Array, Metadata, Part, Tensor, Value};
+use wingbeat_model::{Catalog, Layout};
 
 /// Elements of a longer metadata array that are shown.
 const SHOWN_ELEMENTS: usize = 4;
@@ -35,7 +35,8 @@ Examples:
   wingbeat inspect model.gguf
   wingbeat inspect --json model.safetensors")]
 pub(crate) struct Inspect {
-    /// File of a model, a state or embeddings: GGUF, safetensors or .pth [default: the demo model]
+    /// File of a model, a state or embeddings: GGUF, safetensors, .pth or .bin of rwkv.cpp; a model's folder; or
+    /// hf:USER/REPO[:TYPE] [default: the demo model]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print JSON
@@ -44,8 +45,8 @@ pub(crate) struct Inspect {
 }
 
 impl Inspect {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let file = match &self.file {
+    pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
+        let file = match hub::locate_some(&self.file, global.quiet)? {
             Some(path) => ModelFile::open(path)?,
             None => demo::file()?,
         };
@@ -84,7 +85,7 @@ enum Kind {
 struct ModelFacts {
     config: Config,
     n_parameters: usize,
-    state_bytes: Option<usize>,
+    state_bytes: usize,
 }
 
 enum Vocabulary {
@@ -150,6 +151,8 @@ impl Facts {
             "kind": self.kind,
             "format": file.format().name(),
             "format_version": file.format_version(),
+            "layout": self.model.as_ref().map(|_| Layout::of(file).name()),
+            "files": file.parts().iter().map(part_json).collect::<Vec<_>>(),
             "size_bytes": file.len_bytes(),
             "architecture": self.architecture,
             "name": config.map(|c| &c.name),
@@ -161,7 +164,7 @@ impl Facts {
             "n_vocab": number(|c| c.n_vocab),
             "low_ranks": low_ranks.map(Json::Object),
             "parameters": self.model.as_ref().map(|model| model.n_parameters),
-            "state_bytes": self.model.as_ref().and_then(|model| model.state_bytes),
+            "state_bytes": self.model.as_ref().map(|model| model.state_bytes),
             "vocabulary": self.vocabulary.source(),
             "chat_template": self.chat_template,
             "note": self.note,
@@ -177,10 +180,18 @@ impl Facts {
             let _ = writeln!(text, "  {name:<14} {value}");
         };
         let format = match file.format() {
-            FileFormat::Gguf => format!("GGUF v{}", file.format_version()),
+            format @ (FileFormat::Gguf | FileFormat::RwkvCpp) => {
+                format!("{} v{}", format.name(), file.format_version())
+            }
             format => format.name().to_owned(),
         };
         line("format", format!("{format}, {}", size(file.len_bytes())));
+        if file.parts().len() > 1 {
+            line("files", format!("{} shards", file.parts().len()));
+        }
+        if self.model.is_some() {
+            line("layout", Layout::of(file).name().to_owned());
+        }
         if let Some(architecture) = &self.architecture {
             line("architecture", printable(architecture.as_bytes(), SHOWN_IN_TABLE));
         }
@@ -194,9 +205,7 @@ impl Facts {
             let ranks: Vec<String> = config.low_ranks.iter().map(|(l, n)| format!("{l} {n}")).collect();
             line("low ranks", ranks.join(", "));
             line("tokens", config.n_vocab.to_string());
-            if let Some(bytes) = state_bytes {
-                line("state", size(*bytes as u64));
-            }
+            line("state", size(*state_bytes as u64));
             line("vocabulary", self.vocabulary.text());
             line("chat template", self.chat_template.unwrap_or("none").to_owned());
         }
@@ -209,6 +218,13 @@ impl Facts {
             let width = metadata.iter().map(|(key, _)| key.chars().count()).max().unwrap_or(0).min(60);
             for (key, value) in metadata.iter() {
                 let _ = writeln!(text, "  {:<width$}  {}", printable(key.as_bytes(), 200), value_text(value));
+            }
+        }
+        if file.parts().len() > 1 {
+            text.push_str("\nfiles\n");
+            for part in file.parts() {
+                let label = printable(part.label.as_bytes(), usize::MAX);
+                let _ = writeln!(text, "  {label}  {}", size(part.bytes.len() as u64));
             }
         }
         let _ = writeln!(text, "\ntensors");
@@ -227,10 +243,7 @@ fn model_facts(file: &ModelFile) -> Result<ModelFacts, wingbeat::ModelError> {
     // Whether every tensor is there in its right shape; tensors that no layer uses don't count.
     let catalog = Catalog::new(file, &config)?;
     let n_parameters = catalog.weights().iter().map(|weight| weight.shape.iter().product::<usize>()).sum();
-    let state_bytes = match version {
-        Version::V7 => Some(v7::state_layout(&config).len_bytes()),
-        _ => None,
-    };
+    let state_bytes = version.state_layout(&config).len_bytes();
     Ok(ModelFacts { config, n_parameters, state_bytes })
 }
 
@@ -287,6 +300,10 @@ impl Total {
         let total = Total { dtype: dtype.name(), tensors: sizes.len(), bytes: sizes.iter().sum() };
         (total.tensors > 0).then_some(total)
     }
+}
+
+fn part_json(part: &Part) -> Json {
+    json!({ "file": part.label, "size_bytes": part.bytes.len() })
 }
 
 fn tensor_json(tensor: &Tensor) -> Json {

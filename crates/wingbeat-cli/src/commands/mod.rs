@@ -11,7 +11,11 @@ mod fields;
 mod generate;
 mod inspect;
 mod man;
+#[cfg(feature = "hub")]
+mod models;
 mod perplexity;
+#[cfg(feature = "hub")]
+mod pull;
 mod quantize;
 mod similar;
 mod state;
@@ -28,7 +32,11 @@ pub(crate) use fields::Fields;
 pub(crate) use generate::Generate;
 pub(crate) use inspect::Inspect;
 pub(crate) use man::Man;
+#[cfg(feature = "hub")]
+pub(crate) use models::Models;
 pub(crate) use perplexity::Perplexity;
+#[cfg(feature = "hub")]
+pub(crate) use pull::Pull;
 pub(crate) use quantize::Quantize;
 pub(crate) use similar::Similar;
 pub(crate) use state::State;

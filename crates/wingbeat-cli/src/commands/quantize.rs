@@ -2,7 +2,7 @@
 
 use crate::{
     args::{Global, VocabularyArgs, bytes, count},
-    input,
+    hub, input,
     interrupt::Interrupt,
     output,
     progress::Progress,
@@ -27,7 +27,7 @@ Examples:
   wingbeat quantize model.pth small.gguf --type auto-800M --calibrate text.txt
   wingbeat quantize model.gguf own.gguf --type q4_k_m --tensor att.key=q6_k --tensor head=q8_0")]
 pub(crate) struct Quantize {
-    /// Model file: GGUF, safetensors or .pth
+    /// Model file or folder, or hf:USER/REPO[:TYPE] of the Hugging Face hub
     #[arg(value_name = "IN")]
     source: PathBuf,
     /// GGUF file to write
@@ -77,7 +77,7 @@ enum RecipeArg {
 
 impl Quantize {
     pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
-        let source = ModelFile::open(&self.source)?;
+        let source = ModelFile::open(hub::locate(&self.source, global.quiet)?)?;
         let vocabulary = self.vocabulary.read()?;
         let interrupt = Interrupt::heed()?;
         let importance = match self.importance(&source, vocabulary.as_ref(), global, &interrupt) {

@@ -45,7 +45,7 @@ pub(crate) struct State {
     /// File to write
     #[arg(long, short, value_name = "FILE")]
     out: PathBuf,
-    /// Go on from a saved state
+    /// Go on from a saved or a tuned state
     #[arg(long, value_name = "FILE", conflicts_with = "cache")]
     state: Option<PathBuf>,
     /// Print a summary as JSON

@@ -1,6 +1,9 @@
 //! `wingbeat tokenize`: text to token ids and back, with any model's vocabulary and no weights loaded.
 
-use crate::{args::VocabularyArgs, demo, input, output};
+use crate::{
+    args::{Global, VocabularyArgs},
+    demo, hub, input, output,
+};
 use anyhow::anyhow;
 use clap::Args;
 use serde_json::json;
@@ -43,8 +46,8 @@ pub(crate) struct Tokenize {
 }
 
 impl Tokenize {
-    pub(crate) fn run(self) -> anyhow::Result<ExitCode> {
-        let tokenizer = self.tokenizer()?;
+    pub(crate) fn run(self, global: Global) -> anyhow::Result<ExitCode> {
+        let tokenizer = self.tokenizer(global)?;
         let text = match &self.text {
             Some(text) => text.clone().into_encoded_bytes(),
             None => input::read_stdin()?,
@@ -65,11 +68,11 @@ impl Tokenize {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn tokenizer(&self) -> anyhow::Result<Tokenizer> {
+    fn tokenizer(&self, global: Global) -> anyhow::Result<Tokenizer> {
         if let Some(vocabulary) = self.vocabulary.read()? {
             return Ok(Tokenizer::new(vocabulary)?);
         }
-        let file = match &self.model {
+        let file = match hub::locate_some(&self.model, global.quiet)? {
             Some(path) => ModelFile::open(path)?,
             None => demo::file()?,
         };

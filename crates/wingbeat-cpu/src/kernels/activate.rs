@@ -12,14 +12,41 @@ pub(crate) enum Epilogue<'a> {
     ReluSquared,
     BiasSigmoid(&'a [f32]),
     BiasDecay(&'a [f32]),
+    Silu,
+    BiasExpDecay(&'a [f32]),
+}
+
+impl<'a> Epilogue<'a> {
+    /// The bias, if there is one.
+    #[inline(always)]
+    fn bias(self) -> Option<&'a [f32]> {
+        match self {
+            Epilogue::BiasSigmoid(bias) | Epilogue::BiasDecay(bias) | Epilogue::BiasExpDecay(bias) => {
+                Some(bias)
+            }
+            Epilogue::Tanh | Epilogue::Sigmoid | Epilogue::ReluSquared | Epilogue::Silu => None,
+        }
+    }
+
+    /// The same function with another bias.
+    #[inline(always)]
+    fn with_bias(self, bias: &[f32]) -> Epilogue<'_> {
+        match self {
+            Epilogue::BiasSigmoid(_) => Epilogue::BiasSigmoid(bias),
+            Epilogue::BiasDecay(_) => Epilogue::BiasDecay(bias),
+            Epilogue::BiasExpDecay(_) => Epilogue::BiasExpDecay(bias),
+            Epilogue::Tanh => Epilogue::Tanh,
+            Epilogue::Sigmoid => Epilogue::Sigmoid,
+            Epilogue::ReluSquared => Epilogue::ReluSquared,
+            Epilogue::Silu => Epilogue::Silu,
+        }
+    }
 }
 
 /// `z ← f(z)`
 #[inline(always)]
 pub(super) unsafe fn activate<S: Simd>(z: &mut [f32], epilogue: Epilogue<'_>) {
-    if let Epilogue::BiasSigmoid(bias) | Epilogue::BiasDecay(bias) = epilogue {
-        assert_eq!(bias.len(), z.len());
-    }
+    assert!(epilogue.bias().is_none_or(|bias| bias.len() == z.len()));
     let whole = z.len() - z.len() % S::LANES;
     // SAFETY: indices stay below the lengths, equal as checked; a tail shorter than the portable lanes is padded.
     unsafe {
@@ -33,18 +60,10 @@ pub(super) unsafe fn activate<S: Simd>(z: &mut [f32], epilogue: Epilogue<'_>) {
             let n = (z.len() - i).min(Scalar::LANES);
             let (mut tail, mut bias_tail) = ([0.0; Scalar::LANES], [0.0; Scalar::LANES]);
             tail[..n].copy_from_slice(&z[i..i + n]);
-            let epilogue = match epilogue {
-                Epilogue::BiasSigmoid(bias) => {
-                    bias_tail[..n].copy_from_slice(&bias[i..i + n]);
-                    Epilogue::BiasSigmoid(&bias_tail)
-                }
-                Epilogue::BiasDecay(bias) => {
-                    bias_tail[..n].copy_from_slice(&bias[i..i + n]);
-                    Epilogue::BiasDecay(&bias_tail)
-                }
-                other => other,
-            };
-            let done = apply::<Scalar>(tail, epilogue, 0);
+            if let Some(bias) = epilogue.bias() {
+                bias_tail[..n].copy_from_slice(&bias[i..i + n]);
+            }
+            let done = apply::<Scalar>(tail, epilogue.with_bias(&bias_tail), 0);
             z[i..i + n].copy_from_slice(&done[..n]);
             i += n;
         }
@@ -68,6 +87,12 @@ unsafe fn apply<S: Simd>(z: S::V, epilogue: Epilogue<'_>, at: usize) -> S::V {
             Epilogue::BiasDecay(bias) => {
                 let s = sigmoid::<S>(S::add(z, S::load(bias.as_ptr().add(at))));
                 exp::<S>(S::mul(s, S::splat(-WKV7_DECAY_SCALE)))
+            }
+            // Below -90 the sigmoid is as good as zero, but not zero. In this order a NaN stays one.
+            Epilogue::Silu => S::mul(S::max(S::splat(-90.0), z), sigmoid::<S>(z)),
+            Epilogue::BiasExpDecay(bias) => {
+                let rate = exp::<S>(S::add(z, S::load(bias.as_ptr().add(at))));
+                exp::<S>(S::sub(S::splat(0.0), rate))
             }
         }
     }

@@ -11,6 +11,7 @@ mod exp;
 mod float;
 mod int8;
 mod multiply_rate;
+mod recurrences;
 mod sparse;
 mod tiles;
 mod time_mix;
@@ -24,6 +25,7 @@ use float::{Bf16, F16, F32};
 pub(crate) use float::{Columns, MatMany};
 pub(crate) use int8::{QuantRows, SCALE_VALUES, k_scales};
 pub(crate) use multiply_rate::{MultiplyRate, ROWS as MULTIPLY_ROWS};
+pub(crate) use recurrences::{DecayRows, Readout6Rows, Sums, Wkv4Rows, Wkv6Rows};
 pub(crate) use sparse::SparseProduct;
 pub(crate) use tiles::{
     PackedRows, PackedView, Panel, PanelSource, TILE_BLOCK, Tiles, n_tiles, panels, tile_rows,
@@ -93,6 +95,11 @@ macro_rules! kernel_list {
             layer_norm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, y: &mut [f32])
                 = elementwise::layer_norm::<S>;
             shift(x: &[f32], previous: &[f32], mix: &[f32], y: &mut [f32]) = elementwise::shift::<S>;
+            lerp(x: &[f32], previous: &[f32], mix: &[f32], y: &mut [f32]) = elementwise::lerp::<S>;
+            add_gated(x: &mut [f32], gate: &[f32], y: &[f32]) = elementwise::add_gated::<S>;
+            wkv4(a: &Wkv4Rows<'_>, part: &HeadPart, sums: Sums<'_>) = recurrences::wkv4::<S>;
+            wkv6(a: &Wkv6Rows<'_>, part: &HeadPart, state: &mut [f32]) = recurrences::wkv6::<S>;
+            v6_readout(a: &Readout6Rows<'_>, part: &HeadPart) = recurrences::v6_readout::<S>;
             v7_keys(a: &KeysRows<'_>, part: &HeadPart) = time_mix::v7_keys::<S>;
             wkv7(a: &WkvRows<'_>, part: &HeadPart, state: &mut [f32]) = time_mix::wkv7::<S>;
             v7_readout(a: &ReadoutRows<'_>, part: &HeadPart) = time_mix::v7_readout::<S>;

@@ -5,6 +5,7 @@
 mod functions;
 mod multiply_rate;
 mod products;
+mod recurrences;
 mod rows;
 mod tiles;
 mod time_mix;

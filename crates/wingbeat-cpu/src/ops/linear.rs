@@ -185,6 +185,8 @@ impl Job<'_> {
             Activation::ReluSquared => Epilogue::ReluSquared,
             Activation::BiasSigmoid(bias) => Epilogue::BiasSigmoid(&bias[rows.clone()]),
             Activation::BiasDecay(bias) => Epilogue::BiasDecay(&bias[rows.clone()]),
+            Activation::Silu => Epilogue::Silu,
+            Activation::BiasExpDecay(bias) => Epilogue::BiasExpDecay(&bias[rows.clone()]),
         };
         for t in 0..n_tokens {
             // SAFETY: the caller's promise; the table's instructions are there.

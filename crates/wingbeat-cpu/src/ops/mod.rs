@@ -1,6 +1,7 @@
 //! The operations of a pass, in terms of kernels and threads. They run when called.
 
 mod linear;
+mod recurrences;
 mod rows;
 mod shift;
 mod sparse;
@@ -12,8 +13,8 @@ pub(crate) use linear::{MAX_JOBS, Method, method};
 use crate::{Buffer, CpuBackend, InputSquares, Matrix, State, Workers, kernels::Kernels};
 use std::{ops::Range, sync::MutexGuard};
 use wingbeat_backend::{
-    BackendError, Batch, LayerNorm, Linear, Pass, ShiftLinear, SlabAt, States, TimeMixV7, V7Keys, V7Readout,
-    Wkv7,
+    BackendError, Batch, LayerNorm, Linear, Pass, ShiftLinear, SlabAt, States, TimeMixV7, V6Readout, V7Keys,
+    V7Readout, Wkv4, Wkv6, Wkv7,
 };
 
 /// A pass on the CPU. It holds the backend's threads until it ends.
@@ -100,6 +101,32 @@ impl Pass<CpuBackend> for CpuPass<'_> {
 
     fn time_mix_v7(&mut self, args: TimeMixV7<'_, CpuBackend>) {
         self.run_time_mix_v7(args);
+    }
+
+    fn wkv4(&mut self, args: Wkv4<'_, CpuBackend>) {
+        self.run_wkv4(args);
+    }
+
+    fn wkv6(&mut self, args: Wkv6<'_, CpuBackend>) {
+        self.run_wkv6(args);
+    }
+
+    fn v6_readout(&mut self, args: V6Readout<'_, CpuBackend>) {
+        self.run_v6_readout(args);
+    }
+
+    fn lerp(&mut self, x: &Buffer, previous: &Buffer, mixes: &[&Vec<f32>], ys: &mut [&mut Buffer]) {
+        self.run_lerp(x, previous, mixes, ys);
+    }
+
+    fn add_gated(&mut self, x: &mut Buffer, gate: &Buffer, y: &Buffer) {
+        self.run_add_gated(x, gate, y);
+    }
+
+    fn scale(&mut self, x: &mut Buffer, factor: f32) {
+        for t in 0..self.n_rows {
+            x.row_mut(t).iter_mut().for_each(|x| *x *= factor);
+        }
     }
 
     fn select_rows(&mut self, x: &Buffer, rows: &[usize], y: &mut Buffer) {

@@ -1,4 +1,4 @@
-//! Operations whose rows are independent, or nearly: layer norm and token shift.
+//! Operations whose rows are independent, or nearly: layer norm, token shift, and what is done value by value.
 
 use super::CpuPass;
 use crate::{Buffer, CpuBackend, buffer::SharedRows, pool::share};
@@ -62,5 +62,31 @@ impl CpuPass<'_> {
                 }
             });
         }
+    }
+
+    pub(super) fn run_lerp(
+        &mut self,
+        x: &Buffer,
+        previous: &Buffer,
+        mixes: &[&Vec<f32>],
+        ys: &mut [&mut Buffer],
+    ) {
+        assert_eq!(mixes.len(), ys.len(), "one mix a result");
+        let (kernels, width) = (self.kernels, x.width);
+        let ys: SmallRows<'_> = ys.iter_mut().map(|y| y.shared()).collect();
+        self.for_each_row(&|t| {
+            for (mix, y) in mixes.iter().zip(&ys) {
+                // SAFETY: every row is one thread's; the table's instructions are there.
+                unsafe { (kernels.lerp)(x.row(t), previous.row(t), mix, y.part(t, 0..width)) };
+            }
+        });
+    }
+
+    pub(super) fn run_add_gated(&mut self, x: &mut Buffer, gate: &Buffer, y: &Buffer) {
+        let (kernels, width, x) = (self.kernels, x.width, x.shared());
+        self.for_each_row(&|t| {
+            // SAFETY: every row is one thread's; the table's instructions are there.
+            unsafe { (kernels.add_gated)(x.part(t, 0..width), gate.row(t), y.row(t)) };
+        });
     }
 }

@@ -12,7 +12,7 @@ use wingbeat_backend::{SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7};
 
 impl CpuPass<'_> {
     /// Runs `head(part, sequence, head number)` for every sequence and head.
-    fn for_each_head(
+    pub(super) fn for_each_head(
         &mut self,
         head_size: usize,
         n_heads: usize,
@@ -129,7 +129,11 @@ impl CpuPass<'_> {
     }
 
     /// The head matrices of one layer, a sequence each, a row a head.
-    fn head_states<'s>(&mut self, state: SlabAt, head_size: usize) -> SmallVec<[SharedRows<'s>; 4]> {
+    pub(super) fn head_states<'s>(
+        &mut self,
+        state: SlabAt,
+        head_size: usize,
+    ) -> SmallVec<[SharedRows<'s>; 4]> {
         self.states
             .iter_mut()
             .map(|states| {

@@ -27,12 +27,12 @@ fn open_fixture(name: &str) -> Option<ModelFile> {
 fn says_what_a_file_is_not() {
     assert_eq!(
         refusal(b""),
-        "model.bin: expected a GGUF, safetensors or .pth file, found an empty file (0 bytes)"
+        "model.bin: expected a GGUF, safetensors, .pth or rwkv.cpp file, found an empty file (0 bytes)"
     );
     let message = refusal(b"hello\n\"you\"");
     assert_eq!(
         message,
-        r#"model.bin: not a GGUF, safetensors or .pth file (first bytes 68 65 6c 6c 6f 0a 22 79 "hello\n\"y")"#
+        r#"model.bin: not a GGUF, safetensors, .pth or rwkv.cpp file (first bytes 68 65 6c 6c 6f 0a 22 79 "hello\n\"y")"#
     );
     assert!(refusal(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M").contains("from before 1.6"));
     assert!(refusal(b"\x80\x02}q\x00.").contains("a pickle"));
@@ -48,7 +48,8 @@ fn says_what_a_path_is_not() {
     let refusal =
         |path: PathBuf| (ModelFile::open(&path).unwrap_err().to_string(), path.display().to_string());
     let (message, path) = refusal(directory.path().to_path_buf());
-    assert_eq!(message, format!("{path}: expected a model file, found a directory"));
+    assert!(message.starts_with(&format!("{path}: folder: expected model.safetensors, or one")), "{message}");
+    assert!(message.ends_with("found none"), "{message}");
     let (message, path) = refusal(directory.path().join("absent.gguf"));
     assert!(message.starts_with(&format!("{path}: cannot open: ")), "{message}");
     let empty = directory.path().join("empty.gguf");
@@ -56,7 +57,7 @@ fn says_what_a_path_is_not() {
     let (message, path) = refusal(empty);
     assert_eq!(
         message,
-        format!("{path}: expected a GGUF, safetensors or .pth file, found an empty file (0 bytes)")
+        format!("{path}: expected a GGUF, safetensors, .pth or rwkv.cpp file, found an empty file (0 bytes)")
     );
     #[cfg(unix)]
     assert!(refusal(PathBuf::from("/dev/null")).0.contains("a device"));

@@ -166,7 +166,7 @@ fn put_tensors(
         header.extend(shape.iter().rev().flat_map(|&dim| (dim as u64).to_le_bytes()));
         header.extend(type_id.to_le_bytes());
         header.extend(offset.to_le_bytes());
-        stream_tensors.push(StreamTensor { name: name.clone(), n_bytes });
+        stream_tensors.push(StreamTensor { name: name.clone(), n_bytes, before: Vec::new() });
         offset = offset
             .checked_add(n_bytes)
             .and_then(|end| end.checked_next_multiple_of(alignment))

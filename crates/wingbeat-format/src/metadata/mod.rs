@@ -74,6 +74,11 @@ impl Metadata {
         self.entries.iter().map(|(key, value)| (key.as_str(), value))
     }
 
+    /// All entries in order, without copying them.
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = (String, Value)> {
+        self.entries.into_iter()
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -7,13 +7,14 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::directory::{Directory, item};
-use super::machine;
 use super::values::{Pickle, Value, View};
+use super::{METADATA_ENTRY, machine};
 use crate::bytes::Bytes;
 use crate::error::FormatError;
 use crate::file::Contents;
 use crate::metadata::{Metadata, Value as MetadataValue};
 use crate::quant::DType;
+use crate::safetensors::TextMap;
 use crate::tensor::{Tensor, bad_shape, n_bytes};
 
 const PICKLE: &str = "data.pkl";
@@ -64,7 +65,20 @@ pub(crate) fn read(file: &str, bytes: &Bytes) -> Result<Contents, FormatError> {
             }
         }
     }
+    add_metadata(&archive, &mut contents.metadata)?;
     Ok(contents)
+}
+
+/// Adds what our own writer has put beside the pickle.
+fn add_metadata(archive: &Archive, metadata: &mut Metadata) -> Result<(), FormatError> {
+    let Some(range) = archive.get(METADATA_ENTRY)? else { return Ok(()) };
+    let item = item(&format!("{}{METADATA_ENTRY}", archive.folder));
+    let TextMap(texts) = serde_json::from_slice(&archive.bytes[range])
+        .map_err(|e| FormatError::malformed(archive.file, item, "JSON, an object of strings", e))?;
+    for (key, text) in texts {
+        metadata.insert(key, text);
+    }
+    Ok(())
 }
 
 /// The archive as a checkpoint: all entries lie in one folder.

@@ -3,6 +3,7 @@
 
 mod archive;
 mod pickle;
+mod writing;
 
 use std::path::PathBuf;
 

@@ -96,6 +96,13 @@ static ELEMENTS: [Element; 16] = [
     Element { module: "torch.storage", class: "_TypedStorage", dtype: None },
 ];
 
+impl Element {
+    /// The storage of a type, if torch has one.
+    pub(super) fn of(dtype: DType) -> Option<&'static Element> {
+        ELEMENTS.iter().find(|element| element.dtype == Some(dtype))
+    }
+}
+
 impl Global {
     /// The global of that name, if it is one of these.
     pub(super) fn find(module: &str, name: &str) -> Option<Global> {

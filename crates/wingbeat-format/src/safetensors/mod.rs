@@ -15,7 +15,8 @@ mod read;
 mod tests;
 mod write;
 
-pub(crate) use read::{looks_like, read};
+pub(crate) use read::{TextMap, looks_like, read};
+pub(crate) use write::texts;
 pub use write::{Writer, header};
 
 /// The format's own bound on its header.

@@ -29,8 +29,9 @@ struct Header {
     tensors: Vec<(String, Info)>,
 }
 
+/// An object of strings as it is written: folders have such maps too.
 #[derive(Default)]
-struct TextMap(Vec<(String, String)>);
+pub(crate) struct TextMap(pub(crate) Vec<(String, String)>);
 
 #[derive(Deserialize)]
 struct Info {

@@ -102,13 +102,14 @@ fn put_tensors(
         // A second tensor of the same name replaces the first here and is refused by the stream.
         header
             .insert(name.clone(), json!({"dtype": type_name, "shape": shape, "data_offsets": [start, end]}));
-        stream_tensors.push(StreamTensor { name: name.clone(), n_bytes });
+        stream_tensors.push(StreamTensor { name: name.clone(), n_bytes, before: Vec::new() });
         start = end;
     }
     Ok(stream_tensors)
 }
 
-fn texts(file: &str, metadata: &Metadata) -> Result<Map<String, Json>, FormatError> {
+/// All values as texts, as [`Writer::create`] says.
+pub(crate) fn texts(file: &str, metadata: &Metadata) -> Result<Map<String, Json>, FormatError> {
     metadata
         .iter()
         .map(|(key, value)| match text(value) {

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::*;
 
 fn tensors(sizes: &[u64]) -> Vec<StreamTensor> {
-    sizes.iter().enumerate().map(|(i, &n_bytes)| StreamTensor { name: format!("t{i}"), n_bytes }).collect()
+    let tensor = |(i, &n_bytes)| StreamTensor { name: format!("t{i}"), n_bytes, before: Vec::new() };
+    sizes.iter().enumerate().map(tensor).collect()
 }
 
 fn names_in(directory: &Path) -> Vec<String> {

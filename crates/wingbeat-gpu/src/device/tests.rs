@@ -269,3 +269,24 @@ fn pipelines_are_kept_from_run_to_run() {
     std::fs::write(&cache, "no folder").expect("written");
     assert_works(&open_with(&mut keep).expect("there is an adapter"));
 }
+
+/// Slots go from state to state, and chunks of them are made when there are none left: each state begins as nothing.
+#[test]
+fn a_slot_that_was_used_begins_anew() {
+    let Some(backend) = open() else { return };
+    let slab = |name, kind| SlabSpec { name, shape: vec![2, 6], kind };
+    let slabs = vec![slab("sums", SlabKind::Vectors), slab("exponents", SlabKind::Exponents)];
+    let layout = StateLayout { slabs };
+    let used: Vec<State> = (0..75).map(|_| backend.state(&layout).expect("a state")).collect();
+    let mut states = Vec::new();
+    for mut state in used {
+        backend.write_state(&mut state, &layout, &[&[1.0; 12], &[2.0; 12]]).expect("the layout's lengths");
+        drop(state);
+        states.push(backend.state(&layout).expect("a state"));
+    }
+    let fork = backend.fork_state(&states[0]).expect("a fork");
+    for state in states.iter().chain([&fork]) {
+        let found = backend.read_state(state, &layout).expect("slabs");
+        assert_eq!(found, layout.slabs.iter().map(|slab| vec![slab.kind.initial(); 12]).collect::<Vec<_>>());
+    }
+}

@@ -36,6 +36,7 @@ fn all() -> Vec<Checked> {
     [
         super::bandwidth::checked(),
         super::cooperative::tests::checked(),
+        super::elementwise::checked(),
         super::fork::checked(),
         super::linear::tests::checked(),
         super::multiply_rate::checked(),
@@ -46,6 +47,8 @@ fn all() -> Vec<Checked> {
         super::time_mix::checked(),
         super::time_mix::chunked::checked(),
         super::time_mix::step::checked(),
+        super::wkv4::checked(),
+        super::wkv6::checked(),
     ]
     .into_iter()
     .flatten()

@@ -142,6 +142,8 @@ pub(super) fn numbered(activation: &Activation<'_, GpuBackend>) -> (u32, u32) {
         Activation::ReluSquared => (4, 0),
         Activation::BiasSigmoid(bias) => (5, bias.at()),
         Activation::BiasDecay(bias) => (6, bias.at()),
+        Activation::Silu => (7, 0),
+        Activation::BiasExpDecay(bias) => (8, bias.at()),
     }
 }
 

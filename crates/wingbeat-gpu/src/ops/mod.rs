@@ -5,6 +5,7 @@
 mod check;
 mod bandwidth;
 pub(crate) mod cooperative;
+mod elementwise;
 mod fork;
 mod linear;
 mod multiply_rate;
@@ -14,6 +15,8 @@ mod shift;
 mod sparse;
 pub(crate) mod time_mix;
 mod trial;
+mod wkv4;
+mod wkv6;
 
 use crate::{Buffer, GpuBackend, Matrix, Pass, Vector, kernels::Key, pass::Work, profile::Cost};
 pub(crate) use bandwidth::read_bandwidth;
@@ -24,7 +27,8 @@ pub(crate) use rows::carry_alone;
 pub(crate) use sample::{BLOCK, FOUND_WORDS, Places, prepare, ranks, sample};
 use std::ops::Range;
 use wingbeat_backend::{
-    BackendError, LayerNorm, Linear, LowRankMixV7, ShiftLinear, SlabAt, TimeMixV7, V7Keys, V7Readout, Wkv7,
+    BackendError, LayerNorm, Linear, LowRankMixV7, ShiftLinear, SlabAt, TimeMixV6, TimeMixV7, V6Readout,
+    V7Keys, V7Readout, Wkv4, Wkv6, Wkv7,
 };
 
 /// Threads of kernels that copy rows.
@@ -137,6 +141,45 @@ impl wingbeat_backend::Pass<GpuBackend> for Pass<'_> {
         let halves = cooperative::result_halves(self, args.y);
         time_mix::step::low_rank_mix_v7(self, args, halves.map(|(_, at)| time_mix::Half { at }));
         self.leave_halves(halves.into_iter().collect());
+    }
+
+    fn wkv4(&mut self, args: Wkv4<'_, GpuBackend>) {
+        wkv4::wkv4(self, args);
+    }
+
+    fn wkv6(&mut self, args: Wkv6<'_, GpuBackend>) {
+        wkv6::wkv6(self, args);
+    }
+
+    fn v6_readout(&mut self, args: V6Readout<'_, GpuBackend>) {
+        // A word has two values of a head.
+        let halves = cooperative::result_halves(self, args.y).filter(|_| args.head_size.is_multiple_of(2));
+        wkv6::v6_readout(self, args, halves.map(|(_, at)| time_mix::Half { at }));
+        self.leave_halves(halves.into_iter().collect());
+    }
+
+    fn time_mix_v6(&mut self, args: TimeMixV6<'_, GpuBackend>) {
+        let (y, n) = (&*args.wkv.y, args.wkv.head_size);
+        let halves = cooperative::result_halves(self, y).filter(|_| n.is_multiple_of(2));
+        wkv6::time_mix_v6(self, args, halves.map(|(_, at)| time_mix::Half { at }));
+        self.leave_halves(halves.into_iter().collect());
+    }
+
+    fn lerp(&mut self, x: &Buffer, previous: &Buffer, mixes: &[&Vector], ys: &mut [&mut Buffer]) {
+        let halves: Option<Vec<(u32, u32)>> =
+            ys.iter().map(|y| cooperative::result_halves(self, y)).collect();
+        let places: Option<Vec<_>> =
+            halves.as_ref().map(|halves| halves.iter().map(|(_, at)| time_mix::Half { at: *at }).collect());
+        elementwise::lerp(self, x, previous, mixes, ys, places.as_deref());
+        self.leave_halves(halves.unwrap_or_default());
+    }
+
+    fn add_gated(&mut self, x: &mut Buffer, gate: &Buffer, y: &Buffer) {
+        elementwise::add_gated(self, x, gate, y);
+    }
+
+    fn scale(&mut self, x: &mut Buffer, factor: f32) {
+        elementwise::scale(self, x, factor);
     }
 
     fn select_rows(&mut self, x: &Buffer, rows: &[usize], y: &mut Buffer) {

@@ -1,12 +1,11 @@
 //! RWKV-7's forward pass (RWKV-LM, rwkv_v7_numpy.py), from tokens to the residual stream after the last layer.
 
 use super::{ATT_SHIFT, FFN_SHIFT, WKV, state_layout};
-use crate::{Catalog, Config, ModelError, Network, Version};
+use crate::{Catalog, Config, ModelError, Network, loader::Loader};
 use arrayvec::ArrayVec;
 use wingbeat_backend::{
     Activation, Backend, GroupNorm, LayerNorm, Linear, LowRankMixV7, Pass, ShiftLinear, SlabAt, StateLayout,
 };
-use wingbeat_format::ModelFile;
 
 /// An RWKV-7 model on a device.
 pub struct Rwkv7<B: Backend> {
@@ -54,40 +53,22 @@ struct LowRank<B: Backend> {
     bias: B::Vector,
 }
 
-/// Hands weights from the catalog to the device, by table name.
-struct Loader<'a, B: Backend> {
-    backend: &'a B,
-    catalog: &'a Catalog,
-    layer: Option<usize>,
-}
-
-impl<B: Backend> Loader<'_, B> {
-    fn matrix(&self, name: &str) -> Result<B::Matrix, ModelError> {
-        Ok(self.backend.matrix(&self.catalog.get(name, self.layer)?.matrix())?)
-    }
-
-    fn vector(&self, name: &str) -> Result<B::Vector, ModelError> {
-        Ok(self.backend.vector(&self.catalog.get(name, self.layer)?.vector())?)
-    }
-
-    fn norm(&self, name: &str, eps: f32) -> Result<LayerNorm<B>, ModelError> {
-        let (weight, bias) = (self.vector(&format!("{name}.weight"))?, self.vector(&format!("{name}.bias"))?);
-        Ok(LayerNorm { weight, bias, eps })
-    }
-
-    fn low_rank(&self, letter: char) -> Result<LowRank<B>, ModelError> {
+impl<B: Backend> LowRank<B> {
+    fn load(from: &Loader<'_, B>, letter: char) -> Result<Self, ModelError> {
         Ok(LowRank {
-            down: self.matrix(&format!("att.{letter}1"))?,
-            up: self.matrix(&format!("att.{letter}2"))?,
-            bias: self.vector(&format!("att.{letter}0"))?,
+            down: from.matrix(&format!("att.{letter}1"))?,
+            up: from.matrix(&format!("att.{letter}2"))?,
+            bias: from.vector(&format!("att.{letter}0"))?,
         })
     }
+}
 
-    fn layer(&self, config: &Config) -> Result<Layer<B>, ModelError> {
-        let vector = |name| self.vector(name);
+impl<B: Backend> Layer<B> {
+    fn load(from: &Loader<'_, B>, config: &Config) -> Result<Self, ModelError> {
+        let vector = |name| from.vector(name);
         Ok(Layer {
-            ln1: self.norm("ln1", config.layer_norm_eps)?,
-            ln2: self.norm("ln2", config.layer_norm_eps)?,
+            ln1: from.norm("ln1", config.layer_norm_eps)?,
+            ln2: from.norm("ln2", config.layer_norm_eps)?,
             mix: [
                 vector("att.x_r")?,
                 vector("att.x_w")?,
@@ -96,44 +77,39 @@ impl<B: Backend> Loader<'_, B> {
                 vector("att.x_a")?,
                 vector("att.x_g")?,
             ],
-            receptance: self.matrix("att.receptance.weight")?,
-            key: self.matrix("att.key.weight")?,
-            value: self.matrix("att.value.weight")?,
-            output: self.matrix("att.output.weight")?,
-            w: self.low_rank('w')?,
-            a: self.low_rank('a')?,
-            v: if self.layer == Some(0) { None } else { Some(self.low_rank('v')?) },
-            g1: self.matrix("att.g1")?,
-            g2: self.matrix("att.g2")?,
+            receptance: from.matrix("att.receptance.weight")?,
+            key: from.matrix("att.key.weight")?,
+            value: from.matrix("att.value.weight")?,
+            output: from.matrix("att.output.weight")?,
+            w: LowRank::load(from, 'w')?,
+            a: LowRank::load(from, 'a')?,
+            v: if from.layer == Some(0) { None } else { Some(LowRank::load(from, 'v')?) },
+            g1: from.matrix("att.g1")?,
+            g2: from.matrix("att.g2")?,
             k_k: vector("att.k_k")?,
             k_a: vector("att.k_a")?,
             r_k: vector("att.r_k")?,
-            ln_x: GroupNorm {
-                weight: vector("att.ln_x.weight")?,
-                bias: vector("att.ln_x.bias")?,
-                eps: config.group_norm_eps,
-            },
+            ln_x: from.group_norm(config.group_norm_eps)?,
             ffn_x_k: vector("ffn.x_k")?,
-            ffn_key: self.matrix("ffn.key.weight")?,
-            ffn_value: self.matrix("ffn.value.weight")?,
+            ffn_key: from.matrix("ffn.key.weight")?,
+            ffn_value: from.matrix("ffn.value.weight")?,
         })
     }
 }
 
 impl<B: Backend> Rwkv7<B> {
-    /// Finds the weights in a file and hands them to a device, in layer order.
+    /// Hands the weights of a catalog to a device, in layer order.
     ///
     /// # Errors
-    /// A tensor is missing or misshapen, or the device refuses it.
-    pub fn load(file: &ModelFile, backend: &B) -> Result<Rwkv7<B>, ModelError> {
-        let config = Version::V7.config(file)?;
-        let catalog = &Catalog::new(file, &config)?;
-        backend.reserve(&mut catalog.weights().iter().filter(|w| w.is_matrix()).map(|w| w.matrix()))?;
-        let global = Loader { backend, catalog, layer: None };
-        let at = |layer| Loader { backend, catalog, layer: Some(layer) };
+    /// A tensor is missing, or the device refuses it.
+    pub fn load(catalog: &Catalog, backend: &B) -> Result<Rwkv7<B>, ModelError> {
+        let config = catalog.config().clone();
+        let global = Loader::begin(backend, catalog)?;
         let emb = global.matrix("emb.weight")?;
-        let ln0 = at(0).norm("ln0", config.layer_norm_eps)?;
-        let layers = (0..config.n_layers).map(|l| at(l).layer(&config)).collect::<Result<Vec<_>, _>>()?;
+        let ln0 = global.at(0).norm("ln0", config.layer_norm_eps)?;
+        let layers = (0..config.n_layers)
+            .map(|l| Layer::load(&global.at(l), &config))
+            .collect::<Result<Vec<_>, _>>()?;
         let ln_out = global.norm("ln_out", config.layer_norm_eps)?;
         let head = global.matrix("head.weight")?;
         Ok(Rwkv7 { layout: state_layout(&config), config, emb, ln0, layers, ln_out, head })

@@ -2,7 +2,7 @@
 
 use crate::{
     Dim::{C, F, Rank, V},
-    GgufName::{Block, BlockRow, Global},
+    GgufName::{self, Block, Global},
     Kind::{LowRank, Matrix, Vector},
     Layers, Row,
 };
@@ -21,12 +21,12 @@ pub const TABLE: &[Row] = &[
     row("ln1.bias", Block("attn_norm.bias"), Vector(C), Layers::All),
     row("ln2.weight", Block("attn_norm_2.weight"), Vector(C), Layers::All),
     row("ln2.bias", Block("attn_norm_2.bias"), Vector(C), Layers::All),
-    row("att.x_r", BlockRow(LERP, 0), Vector(C), Layers::All),
-    row("att.x_w", BlockRow(LERP, 1), Vector(C), Layers::All),
-    row("att.x_k", BlockRow(LERP, 2), Vector(C), Layers::All),
-    row("att.x_v", BlockRow(LERP, 3), Vector(C), Layers::All),
-    row("att.x_a", BlockRow(LERP, 4), Vector(C), Layers::All),
-    row("att.x_g", BlockRow(LERP, 5), Vector(C), Layers::All),
+    row("att.x_r", lerp(0), Vector(C), Layers::All),
+    row("att.x_w", lerp(1), Vector(C), Layers::All),
+    row("att.x_k", lerp(2), Vector(C), Layers::All),
+    row("att.x_v", lerp(3), Vector(C), Layers::All),
+    row("att.x_a", lerp(4), Vector(C), Layers::All),
+    row("att.x_g", lerp(5), Vector(C), Layers::All),
     row("att.w0", Block("time_mix_w0.weight"), Vector(C), Layers::All),
     row("att.w1", Block("time_mix_w1.weight"), LowRank(Rank('w'), C), Layers::All),
     row("att.w2", Block("time_mix_w2.weight"), LowRank(C, Rank('w')), Layers::All),
@@ -52,6 +52,10 @@ pub const TABLE: &[Row] = &[
     row("ffn.value.weight", Block("channel_mix_value.weight"), Matrix(C, F), Layers::All),
 ];
 
-const fn row(name: &'static str, gguf: crate::GgufName, kind: crate::Kind, layers: Layers) -> Row {
+const fn lerp(index: usize) -> GgufName {
+    GgufName::BlockRow { tensor: LERP, index, alone: None }
+}
+
+const fn row(name: &'static str, gguf: GgufName, kind: crate::Kind, layers: Layers) -> Row {
     Row { name, gguf, kind, layers }
 }

@@ -56,6 +56,14 @@ pub(super) fn encode_weighted(
     if weight.dtype == dtype && weight.orientation == orientation {
         return sink(&weight.data);
     }
+    if weight.shape.len() > 2 {
+        for part in weight.sources() {
+            let shape = vec![part.rows, part.cols];
+            let part = Weight { shape, data: part.data, ..weight.clone() };
+            encode_weighted(&part, orientation, dtype, importance, sink)?;
+        }
+        return Ok(());
+    }
     let (rows, cols) = match *weight.shape {
         [rows, cols] => (rows, cols),
         _ => (1, weight.shape.iter().product()),

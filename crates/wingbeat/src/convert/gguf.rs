@@ -1,11 +1,11 @@
 //! GGUF as llama.cpp's converter lays an RWKV model out: names and metadata from its table, low-rank matrices
 //! row-major, the six token-shift vectors of a layer in one tensor, vectors in F32.
 
-use super::{Converted, Item, Job, Mix, Part, stream};
+use super::{Converted, Item, Job, Mix, Part, Target, carried, stream};
 use crate::Error;
 use wingbeat_backend::Orientation;
-use wingbeat_format::{Array, DType, FileFormat, Metadata, StringArray, TensorSpec, gguf};
-use wingbeat_model::{Config, GgufName, Kind, Layout, Weight};
+use wingbeat_format::{Array, DType, Metadata, StringArray, TensorSpec, gguf};
+use wingbeat_model::{Config, GgufName, Kind, Layout, Version, Weight};
 
 /// Context length that llama.cpp's converter writes for RWKV-7: there is no limit.
 const CONTEXT_LENGTH: u32 = 1 << 20;
@@ -25,7 +25,7 @@ pub(super) fn write(
     stream(job, &items, progress, &mut |bytes| Ok(writer.write(bytes)?))?;
     writer.finish()?;
     let has_vocabulary = metadata.get("tokenizer.ggml.tokens").is_some();
-    Ok(Converted { format: FileFormat::Gguf, n_tensors: items.len(), has_vocabulary })
+    Ok(Converted { format: Target::Gguf, n_tensors: items.len(), has_vocabulary })
 }
 
 /// The length of the file that [`write`] would write.
@@ -49,8 +49,8 @@ fn items<'a>(job: &'a Job<'a>) -> Vec<Item<'a>> {
     let mut items: Vec<Item<'a>> = Vec::new();
     for weight in job.weights {
         let name = Layout::Gguf.tensor_name(weight.row.name, weight.row.gguf, weight.layer);
-        let part = Part { weight, orientation: Orientation::RowMajor };
-        if let (GgufName::BlockRow(_, index), Some(last)) = (weight.row.gguf, items.last_mut())
+        let part = Part::new(weight, Orientation::RowMajor);
+        if let (GgufName::BlockRow { index, .. }, Some(last)) = (weight.row.gguf, items.last_mut())
             && index > 0
             && last.spec.name == name
         {
@@ -59,7 +59,11 @@ fn items<'a>(job: &'a Job<'a>) -> Vec<Item<'a>> {
             continue;
         }
         let shape = match weight.row.gguf {
-            GgufName::BlockRow(..) => vec![1, 1, 1, weight.shape[0]],
+            GgufName::BlockRow { .. } => vec![1, 1, 1, weight.shape[0]],
+            // Looked up by head.
+            _ if weight.row.name == "att.time_faaaa" && weight.shape[0] == job.config.n_channels => {
+                vec![job.config.n_heads, job.config.head_size]
+            }
             _ => weight.shape.clone(),
         };
         let dtype = dtype(job, weight);
@@ -71,7 +75,7 @@ fn items<'a>(job: &'a Job<'a>) -> Vec<Item<'a>> {
         };
         items.push(Item { spec: TensorSpec { name, dtype, shape: shape.clone() }, parts: vec![part] });
         if let Some(name) = unused {
-            let part = Part { weight, orientation: Orientation::RowMajor };
+            let part = Part::new(weight, Orientation::RowMajor);
             items.push(Item { spec: TensorSpec { name, dtype, shape }, parts: vec![part] });
         }
     }
@@ -82,9 +86,10 @@ fn dtype(job: &Job<'_>, weight: &Weight) -> DType {
     match weight.row.kind {
         Kind::Vector(_) => DType::F32,
         Kind::Matrix(..) => job.matrix_type(weight),
-        // llama.cpp's converter keeps the decay's pair in F32.
+        // llama.cpp's converter keeps the decay's pair in F32, and all pairs of RWKV-6.
         Kind::LowRank(..) if matches!(weight.row.name, "att.w1" | "att.w2") => DType::F32,
-        Kind::LowRank(..) => job.low_rank_type(weight),
+        Kind::LowRank(..) | Kind::Stack(..) if job.config.version == Version::V6 => DType::F32,
+        Kind::LowRank(..) | Kind::Stack(..) => job.low_rank_type(weight),
     }
 }
 
@@ -106,10 +111,11 @@ fn metadata(job: &Job<'_>) -> Metadata {
     let mut metadata = Metadata::new();
     metadata.insert("general.architecture", arch);
     metadata.insert("general.type", "model");
-    if let Some(source) = job.gguf_source() {
-        for (key, value) in source.metadata().iter() {
+    match job.gguf_source() {
+        Some(source) => source.metadata().iter().for_each(|(key, value)| {
             metadata.insert(key, value.clone());
-        }
+        }),
+        None => carried::into_gguf(job, &mut metadata),
     }
     metadata.insert("general.name", job.config.name.as_str());
     let mut default = |key: String, value: u32| {
@@ -123,8 +129,21 @@ fn metadata(job: &Job<'_>) -> Metadata {
     default(format!("{arch}.feed_forward_length"), n_ffn as u32);
     default(format!("{arch}.attention.head_count"), 0);
     default(format!("{arch}.wkv.head_size"), head_size as u32);
-    for (letter, name) in [('w', "decay"), ('a', "iclr"), ('v', "value_residual_mix"), ('g', "gate")] {
-        default(format!("{arch}.attention.{name}_lora_rank"), job.config.low_rank(letter) as u32);
+    let ranks: &[(char, &str)] = match job.config.version {
+        Version::V7 => &[
+            ('w', "attention.decay_lora_rank"),
+            ('a', "attention.iclr_lora_rank"),
+            ('v', "attention.value_residual_mix_lora_rank"),
+            ('g', "attention.gate_lora_rank"),
+        ],
+        Version::V6 => &[('m', "time_mix_extra_dim"), ('d', "time_decay_extra_dim")],
+        _ => &[],
+    };
+    for (letter, name) in ranks {
+        default(format!("{arch}.{name}"), job.config.low_rank(*letter) as u32);
+    }
+    if job.config.version == Version::V6 {
+        default(format!("{arch}.rescale_every_n_layers"), job.config.rescaled_every as u32);
     }
     metadata.insert(format!("{arch}.attention.layer_norm_epsilon"), layer_norm_eps);
     if let Some(number) = file_type(job) {

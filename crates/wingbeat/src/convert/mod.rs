@@ -1,25 +1,35 @@
 //! Conversion between file formats and storage types.
 //!
 //! A weight is read through the model's catalog, whatever the file's layout, and written in the target's layout:
-//! GGUF as llama.cpp's converter lays it out, safetensors with the official names. Where type and orientation agree
+//! GGUF as llama.cpp's converter lays it out, safetensors and `.pth` with the official names, `.bin` as rwkv.cpp's
+//! converter has it, a folder as fla has RWKV-7. Where type and orientation agree
 //! the bytes are copied, so nothing is lost that the target type can hold. Weights are streamed, some megabytes at a time.
 
 mod blocks;
+mod carried;
+mod change;
 mod content;
 mod gguf;
+mod hugging_face;
 mod mix;
+mod official;
 mod plan;
+mod pth;
 mod quantize;
 mod recipe;
+mod rwkv_cpp;
 mod safetensors;
+mod target;
 
 pub(crate) use blocks::in_order;
 pub(crate) use content::{Content, Sink};
 pub use mix::Mix;
 pub use quantize::{Goal, QuantizeOptions, Quantized, TypeShare, quantize};
 pub use recipe::Recipe;
+pub use target::Target;
 
-use crate::{Error, model::vocabulary_of};
+use crate::{Adapter, Error, adapter::merge, model::vocabulary_of};
+use change::Change;
 use plan::{Plan, Planned};
 use std::path::Path;
 use wingbeat_backend::Orientation;
@@ -36,22 +46,28 @@ pub struct ConvertOptions {
     pub vocabulary: Option<Vocabulary>,
     /// The model's name in the metadata, instead of the source's own.
     pub name: Option<String>,
+    /// What to write, instead of what the target's ending names.
+    pub to: Option<Target>,
+    /// LoRA adapters, merged into the weights one after the other. All that they change is in memory at once; quantized
+    /// matrices that they change are F16 where `mix` says nothing.
+    pub adapters: Vec<Adapter>,
 }
 
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Converted {
-    /// Format of the file.
-    pub format: FileFormat,
+    /// What was written.
+    pub format: Target,
     /// Tensors in it.
     pub n_tensors: usize,
     /// Whether it carries a vocabulary.
     pub has_vocabulary: bool,
 }
 
-/// Converts a model to the format that `target`'s ending names: `.gguf`, `.safetensors` or `.st`.
+/// Converts a model to the format that `target`'s ending names: `.gguf`, `.safetensors` or `.st`, `.pth`, `.bin`; or to
+/// a folder in Hugging Face's layout, if the options say so or the path ends in a separator.
 ///
-/// The file is written under a temporary name and renamed when complete. `progress(done, total)` counts tensors and
+/// The file or folder is written under a temporary name and renamed when complete. `progress(done, total)` counts tensors and
 /// stops the conversion by returning false.
 ///
 /// # Errors
@@ -74,16 +90,19 @@ fn convert_by(
     planning: &mut dyn FnMut(&Job<'_>) -> Result<Option<Plan>, Error>,
     progress: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Converted, Error> {
-    let format = match target.extension().and_then(|e| e.to_str()) {
-        Some("gguf") => FileFormat::Gguf,
-        Some("safetensors" | "st") => FileFormat::Safetensors,
-        _ => return Err(refused(target, "the ending should be .gguf, .safetensors or .st".to_owned())),
+    let format = match options.to.or_else(|| Target::of(target)) {
+        Some(format) => format,
+        None => {
+            let why = format!("the ending should be one of {}, or the format be named", Target::endings());
+            return Err(refused(target, why));
+        }
     };
     let mut config = Version::detect(source)?.config(source)?;
     if let Some(name) = &options.name {
         config.name.clone_from(name);
     }
-    let catalog = Catalog::new(source, &config)?;
+    let mut catalog = Catalog::new(source, &config)?;
+    merge(&mut catalog, &options.adapters)?;
     let vocabulary = match &options.vocabulary {
         Some(vocabulary) => Some(vocabulary.clone()),
         None => vocabulary_of(source)?,
@@ -146,22 +165,33 @@ struct Item<'a> {
     parts: Vec<Part<'a>>,
 }
 
-/// One weight, and how it is to lie.
+/// One weight, how it is to lie, and what its values go through.
 struct Part<'a> {
     weight: &'a Weight,
     orientation: Orientation,
+    change: Change,
+}
+
+impl<'a> Part<'a> {
+    /// A weight as it is.
+    fn new(weight: &'a Weight, orientation: Orientation) -> Part<'a> {
+        Part { weight, orientation, change: Change::None }
+    }
 }
 
 impl Job<'_> {
     /// Writes the file.
     pub(crate) fn write(
         &self,
-        format: FileFormat,
+        format: Target,
         progress: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Converted, Error> {
         match format {
-            FileFormat::Gguf => gguf::write(self, progress),
-            _ => safetensors::write(self, progress),
+            Target::Gguf => gguf::write(self, progress),
+            Target::Safetensors => safetensors::write(self, progress),
+            Target::Pth => pth::write(self, progress),
+            Target::RwkvCpp => rwkv_cpp::write(self, progress),
+            Target::HuggingFace => hugging_face::write(self, progress),
         }
     }
 
@@ -200,6 +230,16 @@ impl Job<'_> {
         }
     }
 
+    /// What a matrix goes through on its way out of the source's layout: weights that were divided, so that halves
+    /// don't overflow in the residual stream, are multiplied again.
+    fn unscaled(&self, weight: &Weight) -> Change {
+        let every = self.config.rescaled_every;
+        match (weight.row.name, weight.layer.and_then(|layer| layer.checked_div(every))) {
+            ("att.output.weight" | "ffn.value.weight", Some(n)) if n > 0 => Change::Doubled(n as u32),
+            _ => Change::None,
+        }
+    }
+
     fn stopped(&self, done: usize, total: usize) -> Error {
         refused(self.target, format!("stopped after {done} of {total} tensors"))
     }
@@ -217,7 +257,7 @@ fn stream(
             return Err(job.stopped(done, items.len()));
         }
         for part in &item.parts {
-            let encoded = job.content.encode(part.weight, part.orientation, item.spec.dtype, sink);
+            let encoded = part.encode(job, item.spec.dtype, sink);
             encoded.map_err(|error| job.unrepresented(part.weight, error))?;
         }
         job.content.check()?;

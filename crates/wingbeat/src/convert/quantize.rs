@@ -105,8 +105,12 @@ pub fn quantize(
         // Says what low-rank matrices become, and what is named in the metadata until the types are known.
         Goal::Bytes(_) => Mix::Q4_K_M,
     };
-    let convert =
-        ConvertOptions { mix: Some(mix), vocabulary: options.vocabulary.clone(), name: options.name.clone() };
+    let convert = ConvertOptions {
+        mix: Some(mix),
+        vocabulary: options.vocabulary.clone(),
+        name: options.name.clone(),
+        ..ConvertOptions::default()
+    };
     let mut n_values = 0;
     let mut types = Vec::new();
     let mut planning = |job: &Job<'_>| {

@@ -2,9 +2,10 @@
 //!
 //! It is a safetensors file with one tensor a slab, F32, named and laid out as the slabs, and in its metadata the model's
 //! fingerprint, so that a model takes only its own states. Values are finite, in every file: a state that is not (of a
-//! model whose weights are not) is refused when it is saved, not when it is missed.
+//! model whose weights are not) is refused when it is saved, not when it is missed. Files of tuned states are taken as well,
+//! told by what is in them.
 
-use super::{State, check_finite};
+use super::{State, check_finite, has_tuned_state, tuned_state};
 use crate::{Error, Model};
 use std::{borrow::Cow, path::Path};
 use wingbeat_format::{DType, FileFormat, Metadata, ModelFile, TensorSpec, safetensors};
@@ -58,6 +59,10 @@ impl State {
     fn of_file(model: &Model, file: &ModelFile, path: &Path) -> Result<State, Error> {
         let not_a_state = |why: String| Error::NotAState { path: path.to_owned(), why };
         let metadata = file.metadata();
+        if metadata.str(key::FORMAT).is_none() && has_tuned_state(file) {
+            let (slab, values) = tuned_state(file, model.state_layout(), model.config().version.name())?;
+            return State::beginning_with(model, slab, &values);
+        }
         if file.format() != FileFormat::Safetensors || metadata.str(key::FORMAT).is_none() {
             return Err(not_a_state(format!("the metadata has no `{}`", key::FORMAT)));
         }

@@ -18,11 +18,10 @@ pub use shape::Shape;
 
 use crate::{
     Error,
-    convert::{Converted, Job, Mix},
+    convert::{Converted, Job, Mix, Target},
 };
 use std::path::Path;
 use weights::Weights;
-use wingbeat_format::FileFormat;
 
 /// A model to be written. Equal settings give equal bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,7 +57,7 @@ impl SyntheticModel {
         path: impl AsRef<Path>,
         progress: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Converted, Error> {
-        self.write(path.as_ref(), FileFormat::Gguf, progress)
+        self.write(path.as_ref(), Target::Gguf, progress)
     }
 
     /// Writes it as safetensors with the official names; otherwise as [`SyntheticModel::write_gguf`].
@@ -70,13 +69,13 @@ impl SyntheticModel {
         path: impl AsRef<Path>,
         progress: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Converted, Error> {
-        self.write(path.as_ref(), FileFormat::Safetensors, progress)
+        self.write(path.as_ref(), Target::Safetensors, progress)
     }
 
     fn write(
         &self,
         target: &Path,
-        format: FileFormat,
+        format: Target,
         progress: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Converted, Error> {
         self.shape.check()?;

@@ -3,20 +3,25 @@
 use super::weights;
 use crate::Error;
 use std::ops::RangeInclusive;
+use wingbeat_model::Version;
 
-/// `N` of every RWKV-7 model there is.
+/// `N` of every model with heads there is.
 pub(super) const HEAD_SIZE: usize = 64;
 
-/// Dimensions of an RWKV-7 model: heads of 64, a channel mix of four times the channels.
+/// Dimensions of a model: heads of 64, a channel mix of four times the channels, three and a half times in RWKV-5 and
+/// RWKV-6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
+    /// The version; RWKV-5 is 5.2.
+    pub version: Version,
     /// `L`.
     pub n_layers: usize,
     /// `C`, a multiple of 64.
     pub n_channels: usize,
     /// `V`; 65536 is the World vocabulary, other models are written without one.
     pub n_vocab: usize,
-    /// Low ranks of decay (`w`), learning rate (`a`), value residual (`v`) and gate (`g`).
+    /// Low ranks of decay (`w`), learning rate (`a`), value residual (`v`) and gate (`g`); in RWKV-6 of the mixes and the
+    /// decay, then nothing; older versions have none.
     pub low_ranks: [usize; 4],
 }
 
@@ -37,18 +42,31 @@ impl Shape {
     /// 7200 million parameters. The low ranks are those of the official training code's rule for this width.
     pub const B7_2: Shape = Shape::world(32, 4096, [128, 128, 96, 480]);
 
+    /// RWKV-6, 1600 million parameters.
+    pub const V6_1_6B: Shape = Shape { version: Version::V6, ..Shape::world(24, 2048, [32, 64, 0, 0]) };
+    /// RWKV-5.2, 1577 million parameters.
+    pub const V5_1_5B: Shape = Shape { version: Version::V5, ..Shape::world(24, 2048, [0; 4]) };
+    /// RWKV-4 with the World vocabulary, 1578 million parameters.
+    pub const V4_1_5B: Shape = Shape { version: Version::V4, ..Shape::world(24, 2048, [0; 4]) };
+    /// RWKV-6 at the width of RWKV-7's smallest.
+    pub const V6_0_1B: Shape = Shape { version: Version::V6, ..Shape::world(12, 768, [32, 64, 0, 0]) };
+
     /// The named shapes, by what people call them.
-    pub const NAMED: [(&'static str, Shape); 6] = [
+    pub const NAMED: [(&'static str, Shape); 10] = [
         ("tiny", Shape::TINY),
         ("0.1b", Shape::B0_1),
         ("0.4b", Shape::B0_4),
         ("1.5b", Shape::B1_5),
         ("2.9b", Shape::B2_9),
         ("7.2b", Shape::B7_2),
+        ("v6-0.1b", Shape::V6_0_1B),
+        ("v6-1.6b", Shape::V6_1_6B),
+        ("v5-1.5b", Shape::V5_1_5B),
+        ("v4-1.5b", Shape::V4_1_5B),
     ];
 
     const fn world(n_layers: usize, n_channels: usize, low_ranks: [usize; 4]) -> Shape {
-        Shape { n_layers, n_channels, n_vocab: WORLD_VOCAB, low_ranks }
+        Shape { version: Version::V7, n_layers, n_channels, n_vocab: WORLD_VOCAB, low_ranks }
     }
 
     /// The shape of that name, in upper or lower case.
@@ -94,6 +112,11 @@ impl Shape {
             });
         }
         within("vocabulary", self.n_vocab, 1..=1 << 20)?;
-        self.low_ranks.iter().try_for_each(|&rank| within("low rank", rank, 1..=self.n_channels))
+        let n_ranks = weights::RANKS.iter().find(|(version, _)| *version == self.version);
+        let n_ranks = n_ranks.map_or(0, |(_, letters)| letters.len());
+        self.low_ranks
+            .iter()
+            .take(n_ranks)
+            .try_for_each(|&rank| within("low rank", rank, 1..=self.n_channels))
     }
 }

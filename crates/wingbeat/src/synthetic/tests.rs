@@ -9,7 +9,8 @@ use crate::{CpuOptions, Device, Model, ModelFile, ModelOptions, Sequence, Want};
 use std::path::Path;
 use wingbeat_model::{Catalog, Version};
 
-const SMALL: Shape = Shape { n_layers: 4, n_channels: 256, n_vocab: 500, low_ranks: [32, 32, 32, 64] };
+const SMALL: Shape =
+    Shape { version: Version::V7, n_layers: 4, n_channels: 256, n_vocab: 500, low_ranks: [32, 32, 32, 64] };
 
 fn small(mix: Mix) -> SyntheticModel {
     SyntheticModel { mix, ..SyntheticModel::new(SMALL) }
@@ -32,7 +33,7 @@ fn logits(model: &Model, n_tokens: usize) -> Vec<f32> {
 fn zeros(path: &Path, n_tokens: usize) -> Vec<f64> {
     let model = open(path);
     let file = ModelFile::open(path).unwrap();
-    let catalog = Catalog::new(&file, &Version::V7.config(&file).unwrap()).unwrap();
+    let catalog = Catalog::open(&file).unwrap();
     let (n_layers, c) = (model.config().n_layers, model.config().n_channels);
     let mut state = model.new_state().unwrap();
     let mut inputs = vec![state.read("ffn_shift").unwrap().values];
@@ -44,7 +45,9 @@ fn zeros(path: &Path, n_tokens: usize) -> Vec<f64> {
     }
     (0..n_layers)
         .map(|layer| {
-            let mix = catalog.get("ffn.x_k", Some(layer)).unwrap().vector();
+            let mix = |name| catalog.get(name, Some(layer)).ok().map(|weight| weight.vector());
+            let stays = || mix("ffn.time_mix_k").map(|mix| mix.iter().map(|stays| 1.0 - stays).collect());
+            let mix = mix("ffn.x_k").or_else(|| mix("ffn.time_maa_k")).or_else(stays).unwrap();
             let key = catalog.get("ffn.key.weight", Some(layer)).unwrap();
             let (mut row, mut n_zeros) = (vec![0.0; c], 0);
             for bytes in key.data.chunks_exact(key.data.len() / key.shape[0]) {
@@ -164,6 +167,30 @@ fn hidden_vectors_are_as_sparse_as_asked() {
             let far = found.iter().find(|found| (*found - asked).abs() > 0.03);
             assert_eq!(far, None, "{} {asked}: {found:?}", mix.name());
         }
+    }
+}
+
+#[test]
+fn older_versions_are_like_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    for (version, low_ranks) in [(Version::V4, [0; 4]), (Version::V5, [0; 4]), (Version::V6, [16, 32, 0, 0])]
+    {
+        let model = SyntheticModel::new(Shape { version, low_ranks, ..SMALL });
+        let path = folder.path().join("m.gguf");
+        model.write_gguf(&path, &mut |_, _| true).unwrap();
+        let opened = open(&path);
+        assert_eq!(opened.config().version, version);
+        assert_eq!(opened.config().low_ranks.len(), if version == Version::V6 { 2 } else { 0 });
+        assert!(logits(&opened, 600).iter().all(|value| value.is_finite()), "{version:?}");
+        let found = zeros(&path, 40);
+        assert!(found.iter().all(|found| (found - 0.9).abs() < 0.03), "{version:?}: {found:?}");
+        let path = folder.path().join("m.safetensors");
+        model.write_safetensors(&path, &mut |_, _| true).unwrap();
+        let far = logits(&open(&path), 20)
+            .iter()
+            .zip(logits(&opened, 20))
+            .fold(0.0f32, |far, (a, b)| far.max((a - b).abs()));
+        assert!(far < 1e-4, "{version:?}: {far}");
     }
 }
 

@@ -1,7 +1,8 @@
-//! The weights: what RWKV-7's training starts from, plus the lean of the channel mix.
+//! The weights: what training starts from, plus the lean of the channel mix.
 //!
 //! Vectors are made at once (they are small and the writers look at them), matrices block by block while the file is
-//! written, on all cores. Formulas of vectors: RWKV-LM, `RWKV-v7/train_temp/src/model.py`; matrices keep the variance
+//! written, on all cores. Formulas of vectors: RWKV-LM, `RWKV-v7/train_temp/src/model.py` and those of older versions;
+//! matrices keep the variance
 //! of what they multiply, so that activations neither grow nor fade.
 
 use super::{Shape, SyntheticModel, random::Stream, random::normal_quantile, shape::HEAD_SIZE};
@@ -28,32 +29,45 @@ pub(super) struct Weights {
 
 /// Every tensor in the catalog's order: table row, layer, shape.
 pub(super) fn shapes(config: &Config) -> impl Iterator<Item = (Row, Option<usize>, Vec<usize>)> + '_ {
-    let rows = |layers: Layers| Version::V7.table().iter().filter(move |row| row.layers == layers);
+    let rows = move |layers: Layers| config.version.table().iter().filter(move |row| row.layers == layers);
+    // Of two names for the same thing, the newer.
+    let optional = move || rows(Layers::Optional).filter(|row| row.name != "att.time_first");
     let shape = |row: &Row| match row.kind {
         Kind::Vector(n) => vec![n.of(config)],
         Kind::Matrix(rows, cols) | Kind::LowRank(rows, cols) => vec![rows.of(config), cols.of(config)],
+        Kind::Stack(n, rows, cols) => vec![n, rows.of(config), cols.of(config)],
     };
     let of_model = rows(Layers::Model).map(|row| (row, None));
     let of_layers = (0..config.n_layers).flat_map(move |layer| {
         let special = if layer == 0 { Layers::First } else { Layers::Later };
-        rows(Layers::All).chain(rows(special)).map(move |row| (row, Some(layer)))
+        rows(Layers::All).chain(rows(special)).chain(optional()).map(move |row| (row, Some(layer)))
     });
     of_model.chain(of_layers).map(move |(row, layer)| (*row, layer, shape(row)))
 }
 
+/// The letters of each version's low ranks.
+pub(super) const RANKS: [(Version, &[char]); 2] =
+    [(Version::V7, &['w', 'a', 'v', 'g']), (Version::V6, &['m', 'd'])];
+
 /// The dimensions of a model of that shape.
 pub(super) fn config(shape: &Shape, name: String) -> Config {
-    let [w, a, v, g] = shape.low_ranks;
+    let letters = RANKS.iter().find(|(version, _)| *version == shape.version).map_or(&[][..], |(_, l)| l);
+    let heads = if shape.version == Version::V4 { 1 } else { HEAD_SIZE };
     Config {
-        version: Version::V7,
+        version: shape.version,
         name,
         n_layers: shape.n_layers,
         n_channels: shape.n_channels,
-        n_heads: shape.n_channels / HEAD_SIZE,
-        head_size: HEAD_SIZE,
-        n_ffn: 4 * shape.n_channels,
+        n_heads: shape.n_channels / heads,
+        head_size: heads,
+        n_decays: shape.n_channels,
+        n_ffn: match shape.version {
+            Version::V5 | Version::V6 => shape.n_channels / 2 * 7,
+            _ => 4 * shape.n_channels,
+        },
         n_vocab: shape.n_vocab,
-        low_ranks: vec![('w', w), ('a', a), ('v', v), ('g', g)],
+        low_ranks: letters.iter().copied().zip(shape.low_ranks).collect(),
+        rescaled_every: 0,
         layer_norm_eps: 1e-5,
         group_norm_eps: 64e-5,
     }
@@ -61,8 +75,13 @@ pub(super) fn config(shape: &Shape, name: String) -> Config {
 
 impl Weights {
     pub(super) fn new(model: &SyntheticModel) -> Weights {
-        let name =
-            format!("synthetic RWKV-7 {}, {:.2} zeros, seed {}", model.shape.name(), model.zeros, model.seed);
+        let name = format!(
+            "synthetic {} {}, {:.2} zeros, seed {}",
+            model.shape.version.name(),
+            model.shape.name(),
+            model.zeros,
+            model.seed
+        );
         let config = config(&model.shape, name);
         let z = normal_quantile(model.zeros);
         let vectors = Vectors { config: &config, seed: model.seed, biased: z > 0.0 };
@@ -90,6 +109,7 @@ impl Weights {
             // The first layer norm takes any scale.
             "emb.weight" => 1.0,
             "att.w2" | "att.a2" | "att.v2" | "ffn.value.weight" => 0.5 * over_root,
+            "att.time_maa_w2" | "att.time_decay_w2" => 0.2 * over_root,
             _ => over_root,
         }
     }
@@ -103,8 +123,9 @@ impl Content for Weights {
         dtype: DType,
         sink: Sink<'_>,
     ) -> Result<(), Error> {
-        let [n_rows, n_cols] = match *weight.shape {
-            [rows, cols] => [rows, cols],
+        let [n, n_rows, n_cols] = match *weight.shape {
+            [rows, cols] => [1, rows, cols],
+            [n, rows, cols] => [n, rows, cols],
             // A vector, made already.
             _ => {
                 let mut bytes = Vec::new();
@@ -116,17 +137,22 @@ impl Content for Weights {
             ("ffn.key.weight", Some(layer)) => self.leans.get(layer).map(Vec::as_slice),
             _ => None,
         };
-        let matrix = Matrix {
-            stream: Stream::new(self.seed, &weight.name),
-            deviation: self.deviation(&weight.row, n_cols),
-            lean: lean.unwrap_or_default(),
-            n_rows,
-            n_cols,
-            orientation,
-            dtype,
-        };
-        let (n_stored, width) = matrix.stored();
-        in_order(n_stored, width, |rows| matrix.block(rows), sink)
+        for i in 0..n {
+            // Of a stack, each has numbers of its own.
+            let name = if i == 0 { weight.name.clone() } else { format!("{} {i}", weight.name) };
+            let matrix = Matrix {
+                stream: Stream::new(self.seed, &name),
+                deviation: self.deviation(&weight.row, n_cols),
+                lean: lean.unwrap_or_default(),
+                n_rows,
+                n_cols,
+                orientation,
+                dtype,
+            };
+            let (n_stored, width) = matrix.stored();
+            in_order(n_stored, width, |rows| matrix.block(rows), sink)?;
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -184,7 +210,7 @@ struct Vectors<'a> {
 impl Vectors<'_> {
     fn weight(&self, row: Row, layer: Option<usize>, shape: Vec<usize>) -> Weight {
         let data = match row.kind {
-            Kind::Vector(Dim::C) => self
+            Kind::Vector(Dim::C | Dim::Decays) => self
                 .vector(row.name, layer.unwrap_or(0))
                 .iter()
                 .flat_map(|value| value.to_le_bytes())
@@ -227,6 +253,18 @@ impl Vectors<'_> {
                 "att.r_k" => 0.05 * noise,
                 "att.ln_x.weight" => 0.5 + 0.05 * noise,
                 "ffn.x_k" => 1.0 - part.powf(up.powi(4)),
+                // RWKV-4 and RWKV-5: how much of the token itself stays.
+                "att.time_mix_k" | "ffn.time_mix_k" | "ffn.time_mix_r" => part.powf(up),
+                "att.time_mix_v" => part.powf(up) + 0.3 * down,
+                "att.time_mix_r" | "att.time_mix_g" => part.powf(0.5 * up),
+                "att.time_decay" => self.decay_low() + self.decay_span() * part.powf(0.7 + 1.3 * down),
+                "att.time_first" => 0.3f64.ln() + 0.5 * ((i + 1) % 3) as f64 - 0.5,
+                "att.time_faaaa" => down * (1.0 - part) + 0.1 * ((i + 1) % 3) as f64 - 0.1,
+                // RWKV-6: how far to the previous token's.
+                "att.time_maa_x" | "att.time_maa_w" | "att.time_maa_k" => mix(1.0),
+                "att.time_maa_v" => mix(1.0) - 0.3 * down,
+                "att.time_maa_r" | "att.time_maa_g" => mix(0.5),
+                "ffn.time_maa_k" | "ffn.time_maa_r" => mix(1.0),
                 // The other biases.
                 _ => 0.02 * noise,
             }
@@ -238,6 +276,26 @@ impl Vectors<'_> {
             half.decode_row(&bytes, &mut values);
         }
         values
+    }
+
+    /// The decay's exponent of the first channel, and how much more the last one's is.
+    fn decay_low(&self) -> f64 {
+        if self.config.version == Version::V4 { -5.0 } else { -6.0 }
+    }
+
+    fn decay_span(&self) -> f64 {
+        if self.config.version == Version::V4 { 8.0 } else { 5.0 }
+    }
+
+    /// How far the input of a layer's `ffn.key` moves to the previous token's, `(C)`.
+    fn ffn_mix(&self, layer: usize) -> Vec<f32> {
+        match self.config.version {
+            Version::V4 | Version::V5 => {
+                self.vector("ffn.time_mix_k", layer).iter().map(|stays| 1.0 - stays).collect()
+            }
+            Version::V6 => self.vector("ffn.time_maa_k", layer),
+            _ => self.vector("ffn.x_k", layer),
+        }
     }
 
     fn stream(&self, name: &str, layer: usize) -> Stream {
@@ -259,7 +317,8 @@ impl Vectors<'_> {
     /// `d = b/(b·β)` moves all of them by `−s` and adds the variance `s²·Σ d²V`. So `s = z·σ`, `σ² = A + s²·D`.
     fn lean(&self, layer: usize, z: f64) -> Vec<f32> {
         let n = self.config.n_channels;
-        let [w, beta, m] = ["ln2.weight", "ln2.bias", "ffn.x_k"].map(|name| self.vector(name, layer));
+        let [w, beta] = ["ln2.weight", "ln2.bias"].map(|name| self.vector(name, layer));
+        let m = self.ffn_mix(layer);
         let b: Vec<f64> = (0..n).map(|i| self.bias(layer, i)).collect();
         let b_beta: f64 = b.iter().zip(&beta).map(|(b, &beta)| b * f64::from(beta)).sum();
         let (mut plain, mut leaning) = (0.0, 0.0);

@@ -71,9 +71,14 @@ fn tokens(model: &Model, n: usize, seed: usize) -> Vec<u32> {
 #[test]
 fn states_come_back_as_they_were() {
     let folder = tempfile::tempdir().unwrap();
-    for name in
-        ["rwkv7-3x128-odd-ranks.safetensors", "rwkv7-2x96-head32.safetensors", "rwkv7-2x256-Q8_0.gguf"]
-    {
+    for name in [
+        "rwkv4-2x64.safetensors",
+        "rwkv5.1-2x64.safetensors",
+        "rwkv6-2x64.safetensors",
+        "rwkv7-3x128-odd-ranks.safetensors",
+        "rwkv7-2x96-head32.safetensors",
+        "rwkv7-2x256-Q8_0.gguf",
+    ] {
         let model = on_cpu(name);
         let texts: Vec<Vec<u32>> =
             [3, 300, 1, 40].iter().enumerate().map(|(i, &n)| tokens(&model, n, i)).collect();

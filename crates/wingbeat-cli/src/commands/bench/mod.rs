@@ -46,7 +46,8 @@ Examples:
   wingbeat bench --synthetic 1.5b --type q8_0 --json
   wingbeat bench --synthetic 0.4b --write model.gguf --only none")]
 pub(crate) struct Bench {
-    /// Measure a model with random weights, of the shape tiny, 0.1b, 0.4b, 1.5b, 2.9b or 7.2b
+    /// Measure a model with random weights, of the shape tiny, 0.1b, 0.4b, 1.5b, 2.9b or 7.2b, or of an older
+    /// version: v6-0.1b, v6-1.6b, v5-1.5b or v4-1.5b
     #[arg(long, value_name = "SHAPE", value_parser = shape, conflicts_with = "model")]
     synthetic: Option<Shape>,
     /// Type of the synthetic model's matrices: f16, q8_0, q4_k_m or another one that `convert` knows
@@ -111,6 +112,7 @@ enum Group {
 
 impl Bench {
     pub(crate) fn run(mut self, global: Global) -> anyhow::Result<ExitCode> {
+        self.model.locate()?;
         let rss_at_start = machine::status_mb("VmRSS");
         let interrupt = Interrupt::heed()?;
         // Removed when it goes out of scope, whatever happens.

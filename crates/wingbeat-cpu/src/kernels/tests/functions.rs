@@ -28,6 +28,15 @@ fn decay(z: f64) -> f64 {
     (-f64::from(WKV7_DECAY_SCALE) * sigmoid(z)).exp()
 }
 
+fn silu(z: f64) -> f64 {
+    // Of minus infinity times zero nothing is left.
+    if z < -800.0 { 0.0 } else { z * sigmoid(z) }
+}
+
+fn exp_decay(z: f64) -> f64 {
+    (-z.exp()).exp()
+}
+
 fn activate(kernels: &Kernels, z: &[f32], epilogue: Epilogue<'_>) -> Vec<f32> {
     let mut out = z.to_vec();
     // SAFETY: the table is of an available level.
@@ -47,6 +56,7 @@ fn activations_are_as_good_as_the_table_says() {
         ("sigmoid", Epilogue::Sigmoid, of(sigmoid)),
         ("sigmoid with bias", Epilogue::BiasSigmoid(&bias), biased.iter().map(|&z| sigmoid(z)).collect()),
         ("decay", Epilogue::BiasDecay(&bias), biased.iter().map(|&z| decay(z)).collect()),
+        ("decay of RWKV-6", Epilogue::BiasExpDecay(&bias), biased.iter().map(|&z| exp_decay(z)).collect()),
     ];
     for (name, epilogue, truth) in cases {
         for kernels in tables() {
@@ -54,6 +64,16 @@ fn activations_are_as_good_as_the_table_says() {
             let worst = actual.iter().zip(&truth).map(|(a, t)| (f64::from(*a) - t).abs()).fold(0.0, f64::max);
             println!("{name}, {}: largest error {worst:.3e}", kernels.level);
             compare(format!("{name}, {}", kernels.level), &actual, &truth, |_| ACTIVATION_ABS);
+        }
+    }
+    // What grows is compared relative to its size.
+    let truth = of(silu);
+    for kernels in tables() {
+        let actual = activate(kernels, &z, Epilogue::Silu);
+        for ((z, actual), truth) in z.iter().zip(actual).zip(&truth).filter(|((z, _), _)| z.is_finite()) {
+            let difference = (f64::from(actual) - truth).abs();
+            let limit = ACTIVATION_ABS * truth.abs().max(1.0);
+            assert!(difference <= limit, "silu({z}), {}: expected {truth}, actual {actual}", kernels.level);
         }
     }
     let squares: Vec<f32> = z.iter().map(|z| z.max(0.0) * z.max(0.0)).collect();
@@ -78,6 +98,7 @@ proptest! {
             ("relu²", Epilogue::ReluSquared, each(&|i| f64::from(z[i].max(0.0) * z[i].max(0.0)))),
             ("sigmoid with bias", Epilogue::BiasSigmoid(&bias), each(&|i| sigmoid(biased(i)))),
             ("decay", Epilogue::BiasDecay(&bias), each(&|i| decay(biased(i)))),
+            ("decay of RWKV-6", Epilogue::BiasExpDecay(&bias), each(&|i| exp_decay(biased(i)))),
         ];
         for (name, epilogue, truth) in cases {
             for kernels in tables() {
@@ -99,6 +120,8 @@ fn functions_keep_nan() {
             Epilogue::ReluSquared,
             Epilogue::BiasSigmoid(&bias),
             Epilogue::BiasDecay(&bias),
+            Epilogue::Silu,
+            Epilogue::BiasExpDecay(&bias),
         ] {
             for at in [0, 15, 36] {
                 let mut z = [0.5; 37];

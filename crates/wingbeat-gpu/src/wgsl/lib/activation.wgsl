@@ -14,6 +14,9 @@ fn activate(kind: u32, z: f32, before: f32, bias: u32, row: u32) -> f32 {
         case 4u: { let r = max(z, 0.0); return r * r; }
         case 5u: { return sigmoid(z + vectors[bias + row]); }
         case 6u: { return exp(-0.60653066 * sigmoid(z + vectors[bias + row])); }
+        case 7u: { return z * sigmoid(z); }
+        // Long before the bound the result is zero.
+        case 8u: { return exp(-exp(min(z + vectors[bias + row], 80.0))); }
         default: { return z; }
     }
 }
