@@ -21,6 +21,7 @@ fn shards_are_one_model() {
         vocabulary: None,
         replaces_vocabulary: false,
         mix: None,
+        plan: None,
     };
     let mut seen = Vec::new();
     let converted = write_sharded(&job, 400_000, &mut |done, total| {
