@@ -190,7 +190,8 @@ fn older_versions_are_like_the_newest() {
             .iter()
             .zip(logits(&opened, 20))
             .fold(0.0f32, |far, (a, b)| far.max((a - b).abs()));
-        assert!(far < 1e-4, "{version:?}: {far}");
+        // Low-rank matrices are F32 in one and F16 in the other.
+        assert!(far < 0.02, "{version:?}: {far}");
     }
 }
 
