@@ -4,8 +4,10 @@
 //! Where there is no adapter the tests say so and pass, unless `WINGBEAT_GPU_REQUIRED` is set.
 
 use wingbeat::{
-    AdapterChoice, Device, GenerateOptions, GpuOptions, Model, ModelOptions, Session, StopReason, adapters,
+    AdapterChoice, Device, GenerateOptions, GpuOptions, Model, ModelOptions, Session, StopReason, Version,
+    adapters,
     sampler::SamplerConfig,
+    synthetic::{Shape, SyntheticModel},
 };
 
 /// The model on every adapter of this machine.
@@ -91,6 +93,44 @@ fn the_same_as_step_by_step() {
                 assert_eq!(text, halves, "{label}");
                 assert_same(&label, &mut ahead, &mut steps);
             }
+        }
+    }
+}
+
+/// Small models of older versions with the demo model's vocabulary, on every adapter.
+fn older_models(folder: &std::path::Path) -> Vec<Model> {
+    let vocabulary = format!("{}/../../tests/fixtures/demo-vocab.txt", env!("CARGO_MANIFEST_DIR"));
+    let mut models = Vec::new();
+    for version in [Version::V4, Version::V5, Version::V6] {
+        let shape = Shape { version, n_layers: 2, n_channels: 64, n_vocab: 8192, low_ranks: [16, 16, 0, 0] };
+        let path = folder.join(format!("{}.gguf", version.name()));
+        SyntheticModel::new(shape).write_gguf(&path, &mut |_, _| true).unwrap();
+        for number in 0..adapters().len() {
+            let mut options = GpuOptions::default();
+            options.adapter = AdapterChoice::Number(number);
+            let options = ModelOptions {
+                device: Device::Gpu(options),
+                vocabulary: Some(vocabulary.clone().into()),
+                ..ModelOptions::default()
+            };
+            models.push(Model::open_with(&path, &options).unwrap());
+        }
+    }
+    models
+}
+
+#[test]
+fn older_versions_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for model in older_models(folder.path()) {
+        let hot = SamplerConfig { temperature: 1.5, top_p: 1.0, seed: 3, ..SamplerConfig::default() };
+        for config in [SamplerConfig::greedy(), hot] {
+            let (mut ahead, mut steps) = (session(&model, &config), session(&model, &config));
+            let generation = ahead.generate(&options(13), &mut |_| true).unwrap();
+            assert_eq!(generation.n_tokens, 13);
+            step_by_step(&mut steps, 13);
+            let label = format!("{} {config:?}", model.config().version.name());
+            assert_same(&label, &mut ahead, &mut steps);
         }
     }
 }
